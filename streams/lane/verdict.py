@@ -1,0 +1,116 @@
+"""What one answer of the API means to a lane.
+
+The decision which answer is which verdict lives in one place, :mod:`streams.truecaller.classify`; the lane acts on
+these values and never sees a status code, a header or an exception. A verdict carries only text that is free of
+personal data: the classifier scrubs what the API sends back.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class RecordState(StrEnum):
+    """What a status answer says about one record, once its spelling has been read tolerantly."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    PENDING = "pending"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordStatus:
+    """One record of a status answer: the fields that were echoed, and its state.
+
+    ``caller`` and ``receiver`` are digits only, or ``None`` where the answer masks or omits them. ``raw`` is the
+    status word as the API spelt it, ``message`` its reason, scrubbed of digits that could be a phone number.
+    """
+
+    record_id: str | None
+    caller: str | None
+    receiver: str | None
+    label_id: str | None
+    label_name: str | None
+    call_reason: str | None
+    starts_at: int | None
+    ends_at: int | None
+    state: RecordState
+    raw: str
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The batch was taken. ``batch_id`` is ``None`` where the answer names none: accepted, but untracked."""
+
+    batch_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Statuses:
+    """A readable status answer."""
+
+    records: tuple[RecordStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NotVisible:
+    """The API does not know the batch (yet): 404, or 400, to a status check."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A fresh access token. ``repr`` hides it."""
+
+    token: str
+
+    def __repr__(self) -> str:
+        return "Minted(token=***)"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryLater:
+    """Certainly not applied, and worth another try: not sent at all, or throttled.
+
+    ``retry_after_s`` is the server's wish, already clamped to a sane range, or ``None`` if it named none.
+    """
+
+    cause: str
+    throttled: bool = False
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reauthenticate:
+    """The token was not accepted; the request was not applied."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The batch was refused as it is (400, 413, 422): some record in it, or its size, is bad. Not applied."""
+
+    code: str
+    field: str | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Refused for a reason that no retry mends (403, an unknown 4xx, a redirect). Not applied; somebody must look."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """Sent, but no usable answer came: it may have been applied (reliability: the two generals' problem)."""
+
+    cause: str
+
+
+PostVerdict = Accepted | RetryLater | Reauthenticate | Split | Refuse | Ambiguous
+CheckVerdict = Statuses | NotVisible | RetryLater | Reauthenticate | Refuse | Ambiguous
+TokenVerdict = Minted | RetryLater | Refuse
