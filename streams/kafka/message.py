@@ -14,4 +14,4 @@ class OutMessage(NamedTuple):
     value: bytes | None
     key: bytes | None = None
     partition: int = -1
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()

@@ -1,0 +1,236 @@
+"""The journal: what a lane must remember across crashes and changes of owner, as keyed messages of a compacted topic.
+
+Keys are paths (``batch/<batch_ref>``); the latest value of a key is the truth and a tombstone forgets it. Values carry
+a kind and a version. A reader ignores unknown fields and refuses unknown kinds and versions: skipping a journal entry
+would lose the intents in it. Small values are JSON for people with a console; the content of a batch is packed
+(a line of text that names kind, version and codec, then a Zstandard frame), because open batches are kept by the
+thousand.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, NamedTuple, Self
+
+import orjson
+import zstandard
+
+from streams.contracts.errors import UnreadableMessage
+from streams.contracts.parcel import ROW_COLUMNS, Row
+
+VERSION = 1
+
+_PACKED_HEADER = b"intents 1 zstd\n"
+
+# A batch holds at most 500 intents of at most about 2 KiB; a frame that claims more is damaged or hostile.
+_UNPACKED_BYTES_MAX = 16 * 1024 * 1024
+
+
+class Place(NamedTuple):
+    """The identity of an intent inside callstream: the offset of its parcel and its index in it."""
+
+    offset: int
+    index: int
+
+
+class Held(NamedTuple):
+    """An intent in custody: its place, its source, its content."""
+
+    place: Place
+    source_topic: str
+    source_partition: int
+    row: Row
+
+
+class BatchState(StrEnum):
+    """How far a batch has come.
+
+    ``unsent``: certainly not applied, may be sent at once. ``open``: its POST may be running or may have been applied.
+    ``ambiguous``: it was sent and no usable answer came. ``accepted``: the API took it. ``split``: replaced by the
+    batches in ``split_into``.
+    """
+
+    UNSENT = "unsent"
+    OPEN = "open"
+    AMBIGUOUS = "ambiguous"
+    ACCEPTED = "accepted"
+    SPLIT = "split"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One POST of a batch. ``left_out`` are the indices of intents that it no longer carried (they had expired)."""
+
+    number: int
+    opened_at: int
+    token: int
+    left_out: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEntry:
+    """``batch/<batch_ref>``. Times are epoch milliseconds; ``sequence`` is that of the next outcome of its intents.
+
+    ``settled`` are the indices of intents that already have their final outcome. ``possible_duplicate`` is set once an
+    attempt was ambiguous: from then on its intents never end as expired, rejected or invalid.
+    """
+
+    account_id: str
+    state: BatchState
+    records: int
+    policy: str
+    attempts: tuple[Attempt, ...] = ()
+    settled: tuple[int, ...] = ()
+    sequence: int = 0
+    batch_id: str | None = None
+    accepted_at: int | None = None
+    possible_duplicate: bool = False
+    resends: int = 0
+    split_into: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CursorEntry:
+    """``cursor/<account_id>``: all places below ``low`` are taken, and those in ``taken``: runs ``[from, to)`` beyond it."""
+
+    low: Place
+    taken: tuple[tuple[Place, Place], ...] = ()
+    behind: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEntry:
+    """One access token, sealed. ``sends`` are (sent, ended) of its requests in the last minute, epoch milliseconds."""
+
+    ordinal: int
+    minted_at: int
+    sealed: str
+    sends: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TokensEntry:
+    """``tokens/<account_id>``. ``mints`` are the times of attempts to mint, successful or not, of the last 30 minutes.
+
+    ``released`` says that the previous owner stopped in order: ``sends`` are exact and complete.
+    """
+
+    tokens: tuple[TokenEntry, ...] = ()
+    mints: tuple[int, ...] = ()
+    next_ordinal: int = 0
+    released: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeadEntry:
+    """``head``: identity of the parcels partition that this journal partition belongs to, and its committed offset."""
+
+    topic_id: str | None
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartedEntry:
+    """``started`` (journal partition 0): identity and size of the intents topic when consumption first began."""
+
+    topic_id: str | None
+    partitions: int
+
+
+Entry = BatchEntry | CursorEntry | TokensEntry | HeadEntry | StartedEntry
+
+_KINDS: dict[str, type[Entry]] = {
+    "batch": BatchEntry,
+    "cursor": CursorEntry,
+    "tokens": TokensEntry,
+    "head": HeadEntry,
+    "started": StartedEntry,
+}
+
+
+class JournalKey(NamedTuple):
+    """A journal key in parts: ``kind`` and, where there is one, ``name`` (a batch_ref or an account id)."""
+
+    kind: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}" if self.name else self.kind
+
+    @classmethod
+    def parse(cls, key: bytes | None) -> Self:
+        """Read the key of a journal message."""
+        kind, _, name = (key or b"").decode(errors="replace").partition("/")
+        return cls(kind, name)
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """The value of a small journal entry, as JSON with kind and version."""
+    kind = next(kind for kind, model in _KINDS.items() if type(entry) is model)
+    return orjson.dumps({"kind": kind, "version": VERSION, **asdict(entry)}, default=tuple)
+
+
+def decode_entry(key: JournalKey, value: bytes) -> Entry:
+    """Read a small journal entry.
+
+    Raises:
+        UnreadableMessage: Kind or version is unknown to this release, or the value is damaged.
+    """
+    try:
+        message = orjson.loads(value)
+        model = _KINDS[key.kind]
+        if message["kind"] != key.kind or message["version"] != VERSION:
+            raise UnreadableMessage("journal entry", f"{key.kind} version {message['version']!r}")
+        known = {field.name for field in fields(model)}
+        return _restored(model, {name: content for name, content in message.items() if name in known})
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise UnreadableMessage("journal entry", f"{key.kind}: {type(error).__name__}") from None
+
+
+def _restored(model: type[Entry], content: dict[str, Any]) -> Entry:
+    if model is BatchEntry:
+        content["state"] = BatchState(content["state"])
+        content["attempts"] = tuple(
+            Attempt(a["number"], a["opened_at"], a["token"], tuple(a["left_out"])) for a in content["attempts"]
+        )
+        content["settled"] = tuple(content["settled"])
+        content["split_into"] = tuple(content["split_into"])
+    elif model is CursorEntry:
+        content["low"] = Place(*content["low"])
+        content["taken"] = tuple((Place(*start), Place(*end)) for start, end in content["taken"])
+    elif model is TokensEntry:
+        content["mints"] = tuple(content["mints"])
+        content["tokens"] = tuple(
+            TokenEntry(t["ordinal"], t["minted_at"], t["sealed"], tuple((sent, ended) for sent, ended in t["sends"]))
+            for t in content["tokens"]
+        )
+    return model(**content)
+
+
+@dataclass(slots=True)
+class Packer:
+    """Packs the intents of a batch for the journal and for memory. One per thread: the compressor is reused."""
+
+    _compressor: zstandard.ZstdCompressor = field(default_factory=lambda: zstandard.ZstdCompressor(level=1))
+    _decompressor: zstandard.ZstdDecompressor = field(default_factory=zstandard.ZstdDecompressor)
+
+    def pack(self, held: Sequence[Held]) -> bytes:
+        """``intents/<batch_ref>`` and ``carry/<account_id>/<n>``: about 30 KB for 500 intents."""
+        return _PACKED_HEADER + self._compressor.compress(orjson.dumps(held, default=tuple))
+
+    def unpack(self, value: bytes) -> list[Held]:
+        """The inverse of :meth:`pack`.
+
+        Raises:
+            UnreadableMessage: Kind, version or codec is unknown to this release, or the value is damaged.
+        """
+        if not value.startswith(_PACKED_HEADER):
+            raise UnreadableMessage("packed intents", repr(value[:20].partition(b"\n")[0]))
+        try:
+            content = self._decompressor.decompress(value[len(_PACKED_HEADER) :], max_output_size=_UNPACKED_BYTES_MAX)
+            return [
+                Held(Place(*place), topic, partition, Row(*row[:ROW_COLUMNS]))
+                for place, topic, partition, row in orjson.loads(content)
+            ]
+        except (zstandard.ZstdError, orjson.JSONDecodeError, TypeError, ValueError) as error:
+            raise UnreadableMessage("packed intents", type(error).__name__) from None
