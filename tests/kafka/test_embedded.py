@@ -15,7 +15,8 @@ READER = """
 import json, sys, time
 from confluent_kafka import Consumer
 servers, protocol = sys.argv[1:]
-group = {"group.protocol": "consumer"} if protocol == "consumer" else {"partition.assignment.strategy": "cooperative-sticky"}
+classic = {"partition.assignment.strategy": "cooperative-sticky"}
+group = {"group.protocol": "consumer"} if protocol == "consumer" else classic
 consumer = Consumer({"bootstrap.servers": servers, "group.id": protocol, "auto.offset.reset": "earliest", **group})
 consumer.subscribe(["in"])
 values, until = [], time.monotonic() + 20
@@ -40,7 +41,7 @@ producer.commit_transaction(10)
 
 
 def run(script: str, *arguments: str) -> str:
-    done = subprocess.run(  # noqa: S603 - our own scripts, above
+    done = subprocess.run(
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=45, check=False
     )
     assert done.returncode == 0, done.stderr
@@ -77,7 +78,7 @@ def test_the_address_is_known_only_while_it_runs() -> None:
 
 
 def test_a_refused_topic_is_named() -> None:
-    with pytest.raises(EmbeddedKafkaError, match=r"'in' with 0 partitions: \w+"), EmbeddedKafka({"in": 0}):
+    with pytest.raises(EmbeddedKafkaError, match="'in' with 0 partitions"), EmbeddedKafka({"in": 0}):
         pass
 
 
