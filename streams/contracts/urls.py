@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 
 
 class BadUrl(ValueError):
-    """The address is not usable. The text says what is wrong and never quotes the address, which may hold a password."""
+    """The address is not usable. The text says why and never quotes the address, which may hold a password."""
 
 
 def check_base_url(url: str, *, insecure_http: bool = False) -> str:
@@ -18,14 +18,14 @@ def check_base_url(url: str, *, insecure_http: bool = False) -> str:
     Refused: other schemes than https (http to loopback is fine, elsewhere only with ``insecure_http``), user
     information, a path, a query, a fragment, white space and control characters, an impossible port.
     """
-    if any(character <= " " or character == "\x7f" or character == "\\" for character in url):
+    if any(character <= " " or character in "\x7f\\" for character in url):
         raise BadUrl("holds white space, a control character or a backslash")
     parts = _split(url)
     if parts.scheme not in {"https", "http"} or not parts.hostname:
         raise BadUrl("must look like https://host or https://host:port")
     if "@" in parts.netloc:
         raise BadUrl("must not hold a user name or password; credentials belong to the account")
-    if parts.path not in {"", "/"} or "?" in url or "#" in url:
+    if parts.path not in {"", "/"} or parts.netloc.endswith(":") or "?" in url or "#" in url:
         raise BadUrl("must end after the host and port: no path, query or fragment")
     if parts.scheme == "http" and not insecure_http and not is_loopback(parts.hostname):
         raise BadUrl("must be https: plain http would show tokens and phone numbers to the network")
