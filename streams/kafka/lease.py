@@ -2,7 +2,8 @@
 
 A lease is one assignment of one partition to this worker. Work belongs to the lease under which it was read; when the
 lease is gone the work is dropped, never committed: the next owner reads it again. What must stay true: ``alive`` is
-cleared by the poll thread before anything else happens on a revocation, and is never set again.
+cleared by the poll thread before anything else happens on a revocation; ``lost`` is set before the partition is given
+up; neither ever changes back.
 """
 
 from collections.abc import Sequence
@@ -13,11 +14,16 @@ from confluent_kafka import Message
 
 @dataclass(eq=False, slots=True)
 class Lease:
-    """One assignment of one partition to this worker. Compared by identity: a partition that comes back is another lease.
+    """One assignment of one partition to this worker. A partition that comes back is another lease: compare identities.
 
     ``number`` counts the leases of this process. ``start_offset`` is the first offset read under the lease.
     ``assigned_at_s`` is CLOCK_BOOTTIME, which goes on while the machine is suspended. ``topic_id`` is the broker's
-    identity of the topic (KIP-516), ``None`` where the broker does not tell.
+    identity of the topic (KIP-516), ``None`` where the broker does not tell. ``first_read`` says that the group has no
+    offset for the partition: ``start_offset`` is then where the settings say that reading starts.
+
+    ``alive`` is cleared when the partition is being taken away: nothing new may begin. ``lost`` is set when nothing may
+    be committed for it any more: at once if the group already gave the partition to somebody else, otherwise when the
+    application's ``revoked`` hook has returned. In between, what is finished is still committed.
     """
 
     topic: str
@@ -26,16 +32,18 @@ class Lease:
     start_offset: int
     assigned_at_s: float
     topic_id: str | None = None
+    first_read: bool = False
     alive: bool = True
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Consecutive messages of one partition, handed over as one Faust event.
 
-    ``start`` is the position before the first message, ``next`` the one after the last (beyond transaction markers where
-    the end of the partition was reached). Chunks of one lease are contiguous: ``start`` equals the ``next`` before it.
-    ``messages`` may be empty where only the position moved.
+    ``start`` is the position before the first message, ``next`` the one after the last (beyond transaction markers
+    where the end of the partition was reached). Chunks of one lease are contiguous: ``start`` equals the ``next``
+    before it. ``messages`` may be empty where only the position moved.
     """
 
     lease: Lease
