@@ -1,15 +1,17 @@
 """The librdkafka properties of every client we make, and which of them an operator may not set.
 
 Three layers: our tuning, the operator's ``kafka.extra`` over it (TLS, SASL, sizes, timeouts), and over both the
-properties that carry a promise. What must stay true: a property in :data:`PROMISES` has the value that is written here,
-in every client, whatever the operator sets.
+properties that carry a promise. What must stay true: a property in :data:`streams.contracts.kafka_properties.PROMISES`
+has the value that is written here, in every client, whatever the operator sets.
 
 Properties: https://github.com/confluentinc/librdkafka/blob/v2.16.0/CONFIGURATION.md
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
+
+from streams.contracts.kafka_properties import PROMISES
 
 GroupProtocol = Literal["consumer", "classic"]
 
@@ -17,45 +19,6 @@ GroupProtocol = Literal["consumer", "classic"]
 MAX_POLL_INTERVAL_MS: Final = 60_000
 # An outage longer than this fences the worker, a dead worker holds up read_committed readers at most as long.
 TRANSACTION_TIMEOUT_MS: Final = 15_000
-
-PROMISES: Final = frozenset(
-    {
-        # Who we are, and to whom we talk: settings of their own.
-        "bootstrap.servers",
-        "metadata.broker.list",
-        "client.id",
-        "group.id",
-        "group.instance.id",
-        "group.protocol",
-        "session.timeout.ms",
-        "heartbeat.interval.ms",
-        "transactional.id",
-        # Exactly once, and no offset that the application did not commit.
-        "isolation.level",
-        "enable.auto.commit",
-        "auto.commit.enable",
-        "auto.commit.interval.ms",
-        "enable.auto.offset.store",
-        "auto.offset.reset",
-        "enable.partition.eof",
-        "check.crcs",
-        "enable.idempotence",
-        "enable.gapless.guarantee",
-        "acks",
-        "request.required.acks",
-        "retries",
-        "message.send.max.retries",
-        "message.timeout.ms",
-        "delivery.timeout.ms",
-        "transaction.timeout.ms",
-        # Who owns which partition, and how long giving one up may take.
-        "partitioner",
-        "partition.assignment.strategy",
-        "max.poll.interval.ms",
-        # Topics are made by `callstream topics apply`, with the right number of partitions.
-        "allow.auto.create.topics",
-    }
-)
 
 # An extra for one kind of client would be a warning in the log of every other.
 _PRODUCER_ONLY: Final = frozenset(
@@ -67,8 +30,6 @@ _PRODUCER_ONLY: Final = frozenset(
         "compression.type",
         "delivery.report.only.error",
         "linger.ms",
-        "max.in.flight",
-        "max.in.flight.requests.per.connection",
         "queue.buffering.backpressure.threshold",
         "queue.buffering.max.kbytes",
         "queue.buffering.max.messages",
@@ -88,7 +49,6 @@ _CONSUMER_ONLY: Final = frozenset(
         "fetch.queue.backoff.ms",
         "fetch.wait.max.ms",
         "group.protocol.type",
-        "group.remote.assignor",
         "max.partition.fetch.bytes",
         "queued.max.messages.kbytes",
         "queued.min.messages",
@@ -101,8 +61,7 @@ class KafkaOptions:
     """Where Kafka is and who we are there.
 
     ``instance`` is the stable name of this worker, unique within the group. ``session_timeout_s`` holds in the classic
-    protocol; in KIP-848 the broker says it. ``extra`` are librdkafka properties of the operator, none of them in
-    :data:`PROMISES`.
+    protocol; in KIP-848 the broker says it. ``extra`` are librdkafka properties of the operator.
     """
 
     bootstrap_servers: str
@@ -113,11 +72,6 @@ class KafkaOptions:
     extra: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def refuse_promises(extra: Iterable[str]) -> list[str]:
-    """Names in ``extra`` that an operator may not set, sorted."""
-    return sorted(PROMISES.intersection(extra))
-
-
 def consumer_config(options: KafkaOptions, protocol: GroupProtocol) -> dict[str, Any]:
     """The group consumer. It never commits by itself and never decides by itself where to start."""
     session_ms = int(options.session_timeout_s * 1000)
@@ -126,7 +80,6 @@ def consumer_config(options: KafkaOptions, protocol: GroupProtocol) -> dict[str,
         membership |= {
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": session_ms,
-            "heartbeat.interval.ms": min(3000, session_ms // 3),
             # librdkafka refuses a poll interval below the session timeout.
             "max.poll.interval.ms": max(MAX_POLL_INTERVAL_MS, session_ms),
         }
@@ -191,6 +144,7 @@ def _config(
     options: KafkaOptions, tuning: Mapping[str, Any], promises: Mapping[str, Any], foreign: frozenset[str]
 ) -> dict[str, Any]:
     common = {
+        "client.id": f"{options.group_id}.{options.instance}",
         # The default of 100 ms would be the p99 of a transaction: the coordinator is often busy with the markers of
         # the last one, and is asked again after this.
         "retry.backoff.ms": 10,
@@ -201,8 +155,4 @@ def _config(
         "socket.keepalive.enable": True,
     }
     extra = {name: value for name, value in options.extra.items() if name not in foreign and name not in PROMISES}
-    identity = {
-        "bootstrap.servers": options.bootstrap_servers,
-        "client.id": f"{options.group_id}.{options.instance}",
-    }
-    return {**common, **tuning, **extra, **identity, **promises}
+    return {**common, **tuning, **extra, "bootstrap.servers": options.bootstrap_servers, **promises}
