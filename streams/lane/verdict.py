@@ -99,16 +99,24 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Refused for a reason that no retry mends (403, an unknown 4xx, a redirect). Not applied; somebody must look."""
+    """Refused for a reason that no retry mends (403, an unknown 4xx). Not applied; somebody must look.
+
+    A redirect of a status check or of a token request is one too; a redirect of a POST is ambiguous.
+    """
 
     cause: str
 
 
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
-    """Sent, but no usable answer came: it may have been applied (reliability: the two generals' problem)."""
+    """Sent, but no usable answer came: it may have been applied (the two generals' problem).
+
+    To a status check it only means that no usable answer came. ``retry_after_s`` is the server's wish (a 503 often
+    carries one), clamped to a sane range, or ``None``.
+    """
 
     cause: str
+    retry_after_s: float | None = None
 
 
 PostVerdict = Accepted | RetryLater | Reauthenticate | Split | Refuse | Ambiguous
