@@ -30,7 +30,7 @@ class Place(NamedTuple):
     """The identity of an intent inside callstream: the offset of its parcel and its index in it."""
 
     offset: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls on a place
 
 
 class Held(NamedTuple):
@@ -91,7 +91,7 @@ class BatchEntry:
 
 @dataclass(frozen=True, slots=True)
 class CursorEntry:
-    """``cursor/<account_id>``: all places below ``low`` are taken, and those in ``taken``: runs ``[from, to)`` beyond it."""
+    """``cursor/<account_id>``: all places below ``low`` are taken, and in the runs ``[from, to)`` of ``taken``."""
 
     low: Place
     taken: tuple[tuple[Place, Place], ...] = ()

@@ -14,7 +14,7 @@ from streams.contracts.errors import UnreadableMessage
 PARCEL_KIND = "parcel"
 PARCEL_VERSION = 1
 
-# Well below Kafka's 1 MiB message limit, small enough that one account's flood does not delay the others in a partition.
+# Well below Kafka's 1 MiB message limit, and one account's flood does not delay the others of its partition.
 PARCEL_BYTES_MAX = 256 * 1024
 
 Priority = Literal["high", "normal", "low"]

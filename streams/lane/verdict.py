@@ -122,3 +122,23 @@ class Ambiguous:
 PostVerdict = Accepted | RetryLater | Reauthenticate | Split | Refuse | Ambiguous
 CheckVerdict = Statuses | NotVisible | RetryLater | Reauthenticate | Refuse | Ambiguous
 TokenVerdict = Minted | RetryLater | Refuse
+
+
+_NAMES: dict[type, str] = {
+    Accepted: "accepted",
+    Statuses: "statuses",
+    Minted: "minted",
+    NotVisible: "not_visible",
+    RetryLater: "retry_later",
+    Reauthenticate: "reauthenticate",
+    Split: "split",
+    Refuse: "refuse",
+    Ambiguous: "ambiguous",
+}
+
+
+def verdict_name(verdict: PostVerdict | CheckVerdict | TokenVerdict) -> str:
+    """The verdict as a word, for request records, logs and metrics."""
+    if isinstance(verdict, RetryLater) and verdict.throttled:
+        return "throttled"
+    return _NAMES[type(verdict)]

@@ -1,0 +1,233 @@
+"""What a lane does with an answer: verdicts in, writes out.
+
+The state of a batch after each verdict is decided here and nowhere else. What must stay true: whatever an answer
+changes is one write; a batch whose attempt was ambiguous is flagged in the journal before it is sent again.
+"""
+
+from dataclasses import replace
+from typing import assert_never
+
+from streams.contracts.journal import BatchState
+from streams.contracts.outcome import BatchFacts, Reason, Status
+from streams.contracts.request import RequestRecord
+from streams.lane.actions import Outcomes, Write
+from streams.lane.backoff import Backoff
+from streams.lane.batch import Batch
+from streams.lane.correlate import correlate
+from streams.lane.instant import Instant
+from streams.lane.lane import Lane
+from streams.lane.settle import (
+    AMBIGUOUS,
+    NOT_CHECKED,
+    TIMEOUT,
+    UNTRACKED,
+    Final,
+    completed,
+    from_statuses,
+    same_for_all,
+)
+from streams.lane.verdict import (
+    Accepted,
+    Ambiguous,
+    CheckVerdict,
+    Minted,
+    NotVisible,
+    PostVerdict,
+    Reauthenticate,
+    Refuse,
+    RetryLater,
+    Split,
+    Statuses,
+    TokenVerdict,
+    verdict_name,
+)
+
+# A refusal that no retry mends (403): somebody has to act, asking once in a while is enough.
+REFUSED_PAUSE = Backoff(base_s=30.0, cap_s=300.0, floor_s=15.0)
+
+# A status check that never brings an answer must not keep a batch open much beyond its deadline.
+DEADLINE_GRACE_S = 120.0
+
+
+def posted(lane: Lane, ref: str, verdict: PostVerdict, sent_ms: int, now: Instant) -> Write:
+    """The answer to a POST. ``sent_ms`` is when it was sent."""
+    batch = lane.batches[ref]
+    write = Write(requests=[lane.request_ended("post", batch, batch.token, sent_ms, now, verdict_name(verdict))])
+    match verdict:
+        case Accepted(batch_id):
+            _accepted(lane, batch, batch_id, now, write)
+        case RetryLater():
+            _hold_for(lane, batch, verdict, now)
+            _unsent(lane, batch, max(now.boot_s, lane.hold_until_s), write)
+        case Reauthenticate():
+            lane.tokens.drop(batch.token)
+            _fail(lane, now)
+            _unsent(lane, batch, now.boot_s, write)
+        case Refuse():
+            _fail(lane, now, REFUSED_PAUSE)
+            _unsent(lane, batch, lane.hold_until_s, write)
+        case Split():
+            _rejected(lane, batch, verdict, write)
+        case Ambiguous(retry_after_s=retry_after_s):
+            _ambiguous(lane, batch, retry_after_s, now, write)
+        case _:
+            assert_never(verdict)
+    return write
+
+
+def _accepted(lane: Lane, batch: Batch, batch_id: str | None, now: Instant, write: Write) -> None:
+    lane.backoff.succeed()
+    lane.one_at_a_time = False
+    held = batch.unsettled(lane.tools.packer)
+    lane.window.settled(held)
+    batch.entry = replace(batch.entry, state=BatchState.ACCEPTED, batch_id=batch_id, accepted_at=now.wall_ms)
+    write.outcomes.append(same_for_all(batch, held, Final(Status.ACCEPTED, None), counted=True))
+    write.events.append(_accepted_event(lane, batch, len(held)))
+    batch.entry = replace(batch.entry, sequence=batch.entry.sequence + 1)
+    batch.held = None
+    if batch_id is None:
+        _end(lane, batch, [same_for_all(batch, held, Final(Status.UNKNOWN, UNTRACKED))], write)
+    elif lane.options.statuses == "none":
+        _end(lane, batch, [same_for_all(batch, held, Final(Status.UNKNOWN, NOT_CHECKED), counted=True)], write)
+    else:
+        write.entries.append(batch.journaled())
+        lane.check_at(batch, now.boot_s + lane.check_times.first_s())
+
+
+def _accepted_event(lane: Lane, batch: Batch, accepted: int) -> BatchFacts:
+    entry = batch.entry
+    return BatchFacts(
+        "accepted",
+        lane.options.account_id,
+        batch.ref,
+        entry.batch_id,
+        entry.records,
+        {Status.ACCEPTED: accepted},
+        possible_duplicate=entry.possible_duplicate,
+    )
+
+
+def _end(lane: Lane, batch: Batch, outcomes: list[Outcomes], write: Write) -> None:
+    write.outcomes.extend(outcomes)
+    if batch.entry.accepted_at is not None:
+        write.events.append(completed(batch, lane.options.account_id, outcomes))
+    lane.close(batch, write)
+
+
+def _unsent(lane: Lane, batch: Batch, when_s: float, write: Write) -> None:
+    batch.entry = replace(batch.entry, state=BatchState.UNSENT)
+    write.entries.append(batch.journaled())
+    lane.retry_at(batch, when_s)
+
+
+def _rejected(lane: Lane, batch: Batch, verdict: Split, write: Write) -> None:
+    held = batch.unsettled(lane.tools.packer)
+    lane.window.settled(held)
+    lane.backoff.succeed()
+    if batch.entry.possible_duplicate:
+        _end(lane, batch, [same_for_all(batch, held, Final(Status.UNKNOWN, AMBIGUOUS))], write)
+        return
+    where = f"{verdict.field}: " if verdict.field else ""
+    reason = Reason("api_rejected", f"{verdict.code}: {where}{verdict.message or 'the API refused the batch'}")
+    write.dead.extend((one, reason) for one in held)
+    _end(lane, batch, [same_for_all(batch, held, Final(Status.REJECTED, reason))], write)
+
+
+def _ambiguous(lane: Lane, batch: Batch, retry_after_s: float | None, now: Instant, write: Write) -> None:
+    lane.one_at_a_time = True
+    _fail(lane, now, at_least_s=retry_after_s)
+    suspect(lane, batch, lane.hold_until_s, write)
+
+
+def suspect(lane: Lane, batch: Batch, when_s: float, write: Write) -> None:
+    """An attempt of a batch may have been applied: flag it and send it again at ``when_s``, or end it as unknown."""
+    entry = replace(batch.entry, state=BatchState.AMBIGUOUS, possible_duplicate=True, resends=batch.entry.resends + 1)
+    batch.entry = entry
+    if entry.resends > lane.options.ambiguous_resends_max:
+        held = batch.unsettled(lane.tools.packer)
+        lane.window.settled(held)
+        _end(lane, batch, [same_for_all(batch, held, Final(Status.UNKNOWN, AMBIGUOUS))], write)
+        return
+    write.entries.append(batch.journaled())
+    lane.retry_at(batch, when_s)
+
+
+def _fail(lane: Lane, now: Instant, pause: Backoff | None = None, at_least_s: float | None = None) -> None:
+    """A failure of the account: nothing leaves for a while."""
+    backoff = lane.backoff
+    if pause is not None:
+        backoff = replace(pause, failures=lane.backoff.failures)
+        lane.backoff.failures += 1
+    lane.hold_until_s = max(lane.hold_until_s, now.boot_s + backoff.fail(lane.tools.rng, at_least_s))
+
+
+def _hold_for(lane: Lane, batch: Batch, verdict: RetryLater, now: Instant) -> None:
+    """Certainly not applied: a throttled token pauses alone, anything else pauses the account."""
+    token = lane.tokens.find(batch.token)
+    if verdict.throttled and token is not None:
+        token.pace.hold(now.boot_s + lane.backoff.fail(lane.tools.rng, verdict.retry_after_s))
+    else:
+        _fail(lane, now, at_least_s=verdict.retry_after_s)
+
+
+def checked(lane: Lane, ref: str, verdict: CheckVerdict, sent_ms: int, now: Instant) -> Write:
+    """The answer to a status check. ``sent_ms`` is when it was sent."""
+    batch = lane.batches[ref]
+    write = Write(requests=[lane.request_ended("check", batch, batch.token, sent_ms, now, verdict_name(verdict))])
+    match verdict:
+        case Statuses(records):
+            lane.backoff.succeed()
+            held = batch.unsettled(lane.tools.packer)
+            correlation = correlate(held, records)
+            if correlation.complete or now.boot_s >= deadline_s(lane, batch, now):
+                assert batch.entry.accepted_at is not None, "only accepted batches are checked"
+                lane.check_times.learn((now.wall_ms - batch.entry.accepted_at) / 1000)
+                _end(lane, batch, from_statuses(batch, held, correlation), write)
+                return write
+        case Reauthenticate():
+            lane.tokens.drop(batch.token)
+            _fail(lane, now)
+        case RetryLater():
+            _hold_for(lane, batch, verdict, now)
+        case Refuse():
+            _fail(lane, now, REFUSED_PAUSE)
+        case NotVisible() | Ambiguous():
+            pass
+        case _:
+            assert_never(verdict)
+    _check_again(lane, batch, now, write)
+    return write
+
+
+def deadline_s(lane: Lane, batch: Batch, now: Instant) -> float:
+    """When the statuses of an accepted batch are no longer waited for, as ``boot_s``."""
+    assert batch.entry.accepted_at is not None, "only accepted batches have a status deadline"
+    return now.boot_of(batch.entry.accepted_at) + lane.options.status_deadline_s
+
+
+def _check_again(lane: Lane, batch: Batch, now: Instant, write: Write) -> None:
+    last_s = deadline_s(lane, batch, now)
+    if now.boot_s >= last_s + DEADLINE_GRACE_S:
+        held = batch.unsettled(lane.tools.packer)
+        _end(lane, batch, [same_for_all(batch, held, Final(Status.UNKNOWN, TIMEOUT))], write)
+        return
+    batch.checks += 1
+    next_s = now.boot_s + lane.check_times.next_s(batch.checks, lane.tools.rng)
+    # One check falls on the deadline itself, so that whatever is known then is told.
+    lane.check_at(batch, max(now.boot_s + 1.0, min(next_s, last_s)) if next_s > last_s > now.boot_s else next_s)
+
+
+def minted(lane: Lane, verdict: TokenVerdict, sent_ms: int, now: Instant) -> Write:
+    """The answer to a mint. ``sent_ms`` is when it was sent."""
+    ordinal = None
+    match verdict:
+        case Minted(secret):
+            ordinal = lane.tokens.minted(secret, now).ordinal
+        case RetryLater(retry_after_s=retry_after_s):
+            lane.tokens.mint_failed(now, lane.tools.rng, retry_after_s)
+        case Refuse():
+            lane.tokens.mint_failed(now, lane.tools.rng, REFUSED_PAUSE.base_s)
+        case _:
+            assert_never(verdict)
+    record = RequestRecord(lane.options.account_id, "mint", ordinal, sent_ms, now.wall_ms, verdict_name(verdict))
+    return Write(entries=[lane.journaled_tokens(now)], requests=[record])

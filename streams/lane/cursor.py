@@ -1,0 +1,100 @@
+"""Which places of an account have been taken into a batch or settled.
+
+What must stay true: everything below ``low`` is taken; a place at or beyond ``low`` is taken exactly if it lies in a
+run. A place is taken in the same commit that journals or settles its intent, so after a crash the intents that are
+read again are dropped here and no intent is taken twice.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+
+from streams.contracts.journal import CursorEntry, Place
+
+# An entry of this many runs is about 64 KiB. Beyond half of it the window is emptied in the order of places.
+RUNS_MAX = 4096
+
+Run = tuple[Place, Place]
+
+
+class Cursor:
+    """The cursor of one account over the parcels that it has read, and over what its journal entry said before."""
+
+    def __init__(self, entry: CursorEntry | None = None) -> None:
+        self._low = entry.low if entry else Place(0, 0)
+        self._restored: list[Run] = list(entry.taken) if entry else []
+        # Parcels that hold an untaken place, or lie behind one that does: offset → [rows, bits of those taken].
+        self._parcels: dict[int, list[int]] = {}
+        self._last_read = -1
+
+    def read(self, offset: int, rows: int) -> list[int]:
+        """Note a parcel of ``rows`` intents, in order of offsets; return the indices of those that are not yet taken."""
+        taken = self._restored_bits(offset, rows)
+        self._last_read = offset
+        self._restored = [run for run in self._restored if run[1] > Place(offset, rows)]
+        self._parcels[offset] = [rows, taken]
+        self._drop_finished()
+        if not taken:
+            return list(range(rows))
+        return [index for index in range(rows) if not taken >> index & 1]
+
+    def take(self, place: Place) -> None:
+        """Mark a place that was read and not taken as taken."""
+        parcel = self._parcels[place.offset]
+        bit = 1 << place.index
+        assert not parcel[1] & bit, "a place is taken once"
+        parcel[1] |= bit
+
+    def entry(self) -> CursorEntry:
+        """What to journal."""
+        self._drop_finished()
+        runs = list(self._runs())
+        beyond = Place(self._last_read + 1, 0)
+        runs.extend((max(start, beyond), end) for start, end in self._restored if end > beyond)
+        return CursorEntry(self._low, tuple(runs))
+
+    def runs(self) -> int:
+        """How many runs the entry would have; see :data:`RUNS_MAX`."""
+        return sum(1 for _ in self._runs()) + len(self._restored)
+
+    def _drop_finished(self) -> None:
+        while self._parcels:
+            offset = next(iter(self._parcels))
+            rows, taken = self._parcels[offset]
+            missing = ~taken & ((1 << rows) - 1)
+            if missing:
+                first = (missing & -missing).bit_length() - 1
+                self._low = max(self._low, Place(offset, first))
+                return
+            self._low = max(self._low, Place(offset, rows))
+            del self._parcels[offset]
+
+    def _restored_bits(self, offset: int, rows: int) -> int:
+        bits = 0
+        if Place(offset, 0) < self._low:
+            below = rows if self._low.offset > offset else min(rows, self._low.index)
+            bits |= (1 << below) - 1
+        # Runs are sorted: those that start behind this parcel cannot reach into it.
+        for start, end in self._restored[: bisect_right(self._restored, (Place(offset, rows), Place(offset, rows)))]:
+            first = start.index if start.offset == offset else 0
+            last = rows if end.offset > offset else min(rows, end.index)
+            if end > Place(offset, 0) and first < last:
+                bits |= ((1 << last) - 1) & ~((1 << first) - 1)
+        return bits
+
+    def _runs(self) -> Iterator[Run]:
+        """Runs of taken places behind the first untaken one, in the order of places."""
+        start: Place | None = None
+        end = self._low
+        for offset, (rows, taken) in self._parcels.items():
+            if taken == (1 << rows) - 1:
+                start, end = start or Place(offset, 0), Place(offset, rows)
+                continue
+            for index in range(rows):
+                if taken >> index & 1:
+                    start, end = start or Place(offset, index), Place(offset, index + 1)
+                elif start is not None:
+                    if end > self._low:
+                        yield max(start, self._low), end
+                    start = None
+        if start is not None and end > self._low:
+            yield max(start, self._low), end

@@ -1,0 +1,345 @@
+"""One account: its window, tokens, open batches, and what to do next.
+
+A lane is told the time and what happened, and answers with actions. It decides; the shell acts. The order that keeps
+the promises: a batch and its cursor are journaled in one write; its POST is asked for only once that write is durable;
+the outcomes of an answer, its journal entry and its request record are one write again. So at any crash each intent is
+in exactly one of: a parcel at an untaken place, an open batch in the journal, a final outcome.
+"""
+
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from streams.contracts.journal import BatchEntry, BatchState, Held, JournalKey, Packer, Place, encode_entry
+from streams.contracts.outcome import Status
+from streams.contracts.parcel import Parcel
+from streams.contracts.request import RequestKind, RequestRecord
+from streams.lane.actions import Action, Check, Mint, Outcomes, Post, Write
+from streams.lane.backoff import Backoff
+from streams.lane.batch import Batch, Phase
+from streams.lane.checking import CheckTimes
+from streams.lane.cursor import RUNS_MAX, Cursor
+from streams.lane.instant import Instant
+from streams.lane.options import LaneOptions
+from streams.lane.settle import EXPIRED, same_for_all, unsendable
+from streams.lane.tokens import Sealer, Token, Tokens
+from streams.lane.window import Window
+
+# A fifth of a minute's slots: below, requests are too scarce to be spent on small batches.
+SCARCE_SHARE = 0.2
+
+# An intent whose effective deadline is nearer than this no longer waits for company.
+URGENT_MS = 1000
+
+# Expired intents leave the window at least this often, also while nothing can be sent.
+SWEEP_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a lane needs from outside, all of it deterministic under test: randomness, names, sealing, packing."""
+
+    rng: random.Random
+    new_ref: Callable[[], str]
+    sealer: Sealer
+    packer: Packer
+
+
+class Lane:
+    """Everything about one account in the process that owns it. See :mod:`streams.lane.answers` for the other half."""
+
+    def __init__(self, options: LaneOptions, tools: Tools) -> None:
+        self.options = options
+        self.tools = tools
+        self.window = Window(options.priority_offsets_ms)
+        self.cursor = Cursor()
+        self.tokens = Tokens(
+            requests_per_minute=options.requests_per_minute_per_token,
+            mints_per_30_min=options.token_mints_per_30_min,
+            sealer=tools.sealer,
+        )
+        self.batches: dict[str, Batch] = {}
+        self.check_times = CheckTimes()
+        self.backoff = Backoff(base_s=1.0, cap_s=60.0)
+        self.hold_until_s = float("-inf")
+        self.one_at_a_time = False
+        self._window_since_s = float("inf")
+        self._sweep_at_s = float("-inf")
+        self._serial = 0
+        self._awaited: dict[int, str | None] = {}
+        self._durable: list[str | None] = []
+        # Heaps of (time, batch_ref). An entry is stale where the batch is gone, or waits for something else by now.
+        self._retries: list[tuple[float, str]] = []
+        self._checks: list[tuple[float, str]] = []
+        self._posting = 0
+        self._checking = 0
+
+    # -- what happens to it
+
+    def offer(self, offset: int, parcel: Parcel, now: Instant) -> int:
+        """Take in the intents of a parcel that are not yet taken; returns how many those are."""
+        was_empty = not self.window.sendable
+        indices = self.cursor.read(offset, len(parcel.rows))
+        for index in indices:
+            held = Held(Place(offset, index), parcel.source_topic, parcel.source_partition, parcel.rows[index])
+            self.window.add(held, now.boot_s)
+        if was_empty and indices:
+            self._window_since_s = now.boot_s
+        return len(indices)
+
+    def durable(self, serial: int) -> None:
+        """A write that asked to be told is durable. Call :meth:`step` next."""
+        self._durable.append(self._awaited.pop(serial))
+
+    @property
+    def full(self) -> bool:
+        """Whether the lane should be given no more parcels for now."""
+        return len(self.window) >= self.options.intents_max
+
+    @property
+    def idle(self) -> bool:
+        """Whether the lane holds nothing and waits for nothing."""
+        return not self.window and not self.batches and not self._awaited
+
+    # -- what it wants
+
+    def step(self, now: Instant) -> list[Action]:
+        """All that should be done now, in order."""
+        actions: list[Action] = []
+        self._sweep(now, actions)
+        actions.extend(Mint() if ref is None else self._post(self.batches[ref], now) for ref in self._durable)
+        self._durable.clear()
+        if self._wants_requests and self.tokens.mint_at(now) <= now.boot_s:
+            self.tokens.start_mint(now)
+            actions.append(self._awaited_write(Write(entries=[self.journaled_tokens(now)]), None))
+        while now.boot_s >= self.hold_until_s and (action := self._next_request(now, actions)):
+            actions.append(action)
+        return actions
+
+    def wake_at(self, now: Instant) -> float:
+        """The ``boot_s`` of the next :meth:`step` if nothing happens before; infinity if only an event can help."""
+        times = [float("inf")]
+        if self.window:
+            times.append(self._sweep_at_s)
+        if self._wants_requests:
+            times.append(self.tokens.mint_at(now))
+            if wanted := self._wanted_times(now):
+                earliest = max(min(wanted), self.hold_until_s)
+                ready = min((t.pace.ready_at(now.boot_s) for t in self.tokens.usable(now)), default=float("inf"))
+                times.append(max(earliest, ready))
+        return min(times)
+
+    @property
+    def _wants_requests(self) -> bool:
+        return bool(self.window or self.batches)
+
+    def _wanted_times(self, now: Instant) -> list[float]:
+        wanted = []
+        if self._may_post():
+            if self.window.sendable and self._room_for_batch():
+                wanted.append(self._window_ready_at(now))
+            if self._retries:
+                wanted.append(self._retries[0][0])
+        if self._checks and self._checking < self._in_flight_max:
+            wanted.append(self._checks[0][0])
+        return wanted
+
+    def _sweep(self, now: Instant, actions: list[Action]) -> None:
+        if now.boot_s < self._sweep_at_s:
+            return
+        self._sweep_at_s = now.boot_s + SWEEP_S
+        if expired := self.window.expire(now.wall_ms + self.options.expiry_margin_ms):
+            actions.append(self._expired(expired))
+
+    def _expired(self, held: list[Held]) -> Write:
+        write = Write(outcomes=[Outcomes(Status.EXPIRED, held, 0, reason=EXPIRED)])
+        self._take(held, write)
+        return write
+
+    def _take(self, held: list[Held], write: Write) -> None:
+        for one in held:
+            self.cursor.take(one.place)
+        write.taken.extend(one.place for one in held)
+        write.entries.append((str(JournalKey("cursor", self.options.account_id)), encode_entry(self.cursor.entry())))
+
+    # -- requests
+
+    def _next_request(self, now: Instant, actions: list[Action]) -> Action | None:
+        tokens = [token for token in self.tokens.usable(now) if token.pace.ready_at(now.boot_s) <= now.boot_s]
+        if not tokens:
+            return None
+        token = max(tokens, key=lambda candidate: candidate.pace.free(now.boot_s))
+        if self._checks_first and (check := self._due_check(now, token)):
+            return check
+        if self._may_post() and (
+            write := self._due_retry(now, token, actions) or self._next_batch(now, token, actions)
+        ):
+            return write
+        return self._due_check(now, token)
+
+    @property
+    def _in_flight_max(self) -> int:
+        return self.options.in_flight_max_per_token
+
+    def _may_post(self) -> bool:
+        return self._posting < (1 if self.one_at_a_time else self._in_flight_max)
+
+    def _room_for_batch(self) -> bool:
+        return len(self.batches) < self.options.open_batches_max
+
+    @property
+    def _checks_first(self) -> bool:
+        return self.options.statuses == "all" and not self._room_for_batch()
+
+    def _window_ready_at(self, now: Instant) -> float:
+        """When the window should leave, provided there is a slot."""
+        if self.window.sendable >= self.options.records_max:
+            return now.boot_s
+        head = self.window.head()
+        assert head is not None, "only asked while something is sendable"
+        lingered = self._window_since_s + self.options.linger_ms / 1000
+        if not self._scarce(now):
+            return lingered
+        urgent = now.boot_of(head.deadline_ms - URGENT_MS)
+        return max(lingered, min(urgent, now.boot_s + 1.0))
+
+    def _scarce(self, now: Instant) -> bool:
+        free = sum(token.pace.free(now.boot_s) for token in self.tokens.usable(now))
+        limit = self.options.requests_per_minute_per_token
+        return free < SCARCE_SHARE * limit or bool(self._checks and self._checks[0][0] < now.boot_s)
+
+    def _next_batch(self, now: Instant, token: Token, actions: list[Action]) -> Write | None:
+        """Close a batch from the window and journal it; its POST follows once that is durable."""
+        if not self.window.sendable or not self._room_for_batch() or self._window_ready_at(now) > now.boot_s:
+            return None
+        ragged = self.cursor.runs() > RUNS_MAX // 2
+        take = self.window.take_oldest if ragged else self.window.take
+        held = self._still_wanted(take(self.options.records_max), now, actions)
+        self._window_since_s = self.window.oldest_since_s()
+        if not held:
+            return None
+        entry = BatchEntry(self.options.account_id, BatchState.UNSENT, len(held), self.options.policy)
+        batch = Batch(self.tools.new_ref(), entry, self.tools.packer.pack(held), Phase.JOURNAL, held)
+        self.batches[batch.ref] = batch
+        write = Write(entries=[batch.journaled_content()])
+        self._take(held, write)
+        return self._open(batch, token, write, now)
+
+    def _still_wanted(self, taken: list[Held], now: Instant, actions: list[Action]) -> list[Held]:
+        ends_by_ms = now.wall_ms + self.options.expiry_margin_ms
+        expired = [one for one in taken if one.row.ends_at <= ends_by_ms]
+        if not expired:
+            return taken
+        actions.append(self._expired(expired))
+        self.window.settled(expired)
+        return [one for one in taken if one.row.ends_at > ends_by_ms]
+
+    def _open(self, batch: Batch, token: Token, write: Write, now: Instant) -> Write:
+        batch.open_attempt(token.ordinal, now.wall_ms)
+        token.pace.take(now.boot_s)
+        self._posting += 1
+        write.entries.append(batch.journaled())
+        return self._awaited_write(write, batch.ref)
+
+    def _post(self, batch: Batch, now: Instant) -> Post | Write:
+        token = self.tokens.find(batch.token)
+        if token is None:  # another request's answer said meanwhile that the token is no longer taken
+            return self.not_sent(batch, now)
+        batch.phase = Phase.POST
+        return Post(batch.ref, token, batch.unsettled(self.tools.packer))
+
+    def _due_retry(self, now: Instant, token: Token, actions: list[Action]) -> Write | None:
+        while self._retries and self._retries[0][0] <= now.boot_s:
+            _, ref = heapq.heappop(self._retries)
+            batch = self.batches.get(ref)
+            if batch is None or batch.phase is not Phase.RETRY:
+                continue
+            write = Write()
+            self._leave_out_expired(batch, now, write)
+            if batch.unsettled_count:
+                return self._open(batch, token, write, now)
+            self.close(batch, write)
+            actions.append(write)
+        return None
+
+    def _leave_out_expired(self, batch: Batch, now: Instant, write: Write) -> None:
+        ends_by_ms = now.wall_ms + self.options.expiry_margin_ms
+        left = set(batch.entry.settled)
+        held = batch.unpacked(self.tools.packer)
+        gone = [i for i, one in enumerate(held) if i not in left and one.row.ends_at <= ends_by_ms]
+        if gone:
+            write.outcomes.append(same_for_all(batch, [held[i] for i in gone], unsendable(batch)))
+            batch.entry = replace(batch.entry, settled=tuple(sorted((*left, *gone))))
+            self.window.settled(held[i] for i in gone)
+
+    def _due_check(self, now: Instant, token: Token) -> Check | None:
+        if self._checking >= self._in_flight_max:
+            return None
+        while self._checks and self._checks[0][0] <= now.boot_s:
+            _, ref = heapq.heappop(self._checks)
+            batch = self.batches.get(ref)
+            if batch is None or batch.phase is not Phase.CHECK_DUE or batch.entry.batch_id is None:
+                continue
+            batch.phase = Phase.CHECK
+            batch.token = token.ordinal
+            token.pace.take(now.boot_s)
+            self._checking += 1
+            return Check(ref, batch.entry.batch_id, token)
+        return None
+
+    # -- shared with the answers
+
+    def not_sent(self, batch: Batch, now: Instant) -> Write:
+        """A journaled attempt was not made: the batch may go again at once."""
+        token = self.tokens.find(batch.token)
+        if token is not None:
+            token.pace.unsent()
+        self._posting -= 1
+        batch.entry = replace(batch.entry, state=BatchState.UNSENT)
+        self.retry_at(batch, now.boot_s)
+        return Write(entries=[batch.journaled()])
+
+    def _awaited_write(self, write: Write, ref: str | None) -> Write:
+        self._serial += 1
+        write.serial = self._serial
+        self._awaited[self._serial] = ref
+        return write
+
+    def journaled_tokens(self, now: Instant, *, released: bool = False) -> tuple[str, bytes | None]:
+        """The journal entry of the tokens and mints."""
+        entry = self.tokens.entry(now, released=released)
+        return str(JournalKey("tokens", self.options.account_id)), encode_entry(entry)
+
+    def request_ended(
+        self, request: RequestKind, batch: Batch | None, token: int | None, sent_ms: int, now: Instant, verdict: str
+    ) -> RequestRecord:
+        """Free the slot of a request, and put it on record."""
+        used = None if token is None else self.tokens.find(token)
+        if used is not None:
+            used.pace.ended(now.boot_s)
+        if request == "post":
+            self._posting -= 1
+        elif request == "check":
+            self._checking -= 1
+        records = batch.unsettled_count if batch is not None and request == "post" else 0
+        ref = batch.ref if batch is not None else None
+        account_id = self.options.account_id
+        return RequestRecord(account_id, request, token, sent_ms, now.wall_ms, verdict, ref, records)
+
+    def retry_at(self, batch: Batch, when_s: float) -> None:
+        """The next attempt of a batch, not before ``when_s``."""
+        batch.phase = Phase.RETRY
+        batch.not_before_s = when_s
+        heapq.heappush(self._retries, (when_s, batch.ref))
+
+    def check_at(self, batch: Batch, when_s: float) -> None:
+        """The next status check of a batch, not before ``when_s``."""
+        batch.phase = Phase.CHECK_DUE
+        batch.not_before_s = when_s
+        heapq.heappush(self._checks, (when_s, batch.ref))
+
+    def close(self, batch: Batch, write: Write) -> None:
+        """The last intent of a batch is final: forget it."""
+        write.entries.extend(batch.forgotten())
+        del self.batches[batch.ref]

@@ -1,0 +1,75 @@
+"""When the next request of a token may leave.
+
+One rule, exact whatever the latency: a slot is taken when a request is sent and freed one window after it *ended*. The
+server saw the request somewhere between the two, so no window of the server's clock can hold more than the limit. A
+minimum spacing keeps a full budget from leaving in one burst; it is below the even spacing, so that it costs nothing
+at full load.
+"""
+
+from collections import deque
+
+WINDOW_S = 60.0
+
+# 1.0 would make every delay a lost slot for good; at 0.8 a late request is caught up within five.
+SPACING_SHARE = 0.8
+
+
+class Pace:
+    """The slots of one token.
+
+    ``limit`` is the number of requests per :data:`WINDOW_S`. All times are ``boot_s``. What must stay true:
+    ``used`` never exceeds ``limit``.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._spacing_s = SPACING_SHARE * WINDOW_S / limit
+        self._ended: deque[float] = deque()
+        self._running = 0
+        self._next_s = float("-inf")
+        self._held_until_s = float("-inf")
+
+    def used(self, now_s: float) -> int:
+        """Slots that are taken: requests running, or ended less than a window ago."""
+        ended = self._ended
+        while ended and ended[0] + WINDOW_S <= now_s:
+            ended.popleft()
+        return self._running + len(ended)
+
+    def free(self, now_s: float) -> int:
+        """Slots that are not taken, whether or not the spacing lets one leave now."""
+        return self.limit - self.used(now_s)
+
+    def ready_at(self, now_s: float) -> float:
+        """When the next request may leave: not after ``now_s`` if at once, infinity while running requests hold all."""
+        earliest = max(self._next_s, self._held_until_s)
+        if self.free(now_s) > 0:
+            return earliest
+        return max(earliest, self._ended[0] + WINDOW_S) if self._ended else float("inf")
+
+    def take(self, now_s: float) -> None:
+        """Take a slot for a request that is about to leave."""
+        assert self.free(now_s) > 0, "a slot is asked for before it is taken"
+        self._running += 1
+        self._next_s = now_s + self._spacing_s
+
+    def ended(self, now_s: float) -> None:
+        """A request has ended, however: its slot is freed a window from now."""
+        self._running -= 1
+        self._ended.append(now_s)
+
+    def unsent(self) -> None:
+        """A request for which a slot was taken never left: the slot is free again."""
+        self._running -= 1
+
+    def hold(self, until_s: float) -> None:
+        """The server asked for a pause (429): nothing leaves before ``until_s``."""
+        self._held_until_s = max(self._held_until_s, until_s)
+
+    def restore(self, ended_s: list[float]) -> None:
+        """Take over the requests of a previous owner, by the times at which they ended."""
+        self._ended.extend(sorted(ended_s))
+
+    def recent(self) -> tuple[float, ...]:
+        """The times at which requests ended whose slots are still taken: what a successor needs."""
+        return tuple(self._ended)

@@ -1,0 +1,156 @@
+"""The access tokens of one account, and how often new ones may be minted.
+
+A token lives 60 minutes and the API grants 10 mints per 30 minutes and account. An attempt is journaled before it is
+made, so that a worker that crashes in a loop cannot use up the quota. Tokens travel with the account: the journal has
+them sealed, with what a successor needs to know of their recent use. This release keeps one token in use.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from streams.contracts.journal import TokenEntry, TokensEntry
+from streams.lane.backoff import Backoff
+from streams.lane.instant import Instant
+from streams.lane.pace import WINDOW_S, Pace
+
+# Tokens live 60 minutes (vendor page "Generate Access Token"); the rest is for clocks, latency and a slow renewal.
+TOKEN_USE_S = 55 * 60.0
+
+# A successor is asked for this long before a token is put away, so that no request has to wait for it.
+RENEW_EARLY_S = 60.0
+
+MINT_WINDOW_S = 30 * 60.0
+
+# How far the clock of the worker that wrote a time may have been off.
+CLOCK_DOUBT_S = 5.0
+
+# After a crash nobody knows what the previous owner sent last. Its POST may run for 35 s, each request counts for 60 s.
+CRASH_WAIT_S = 35.0 + WINDOW_S
+
+
+class Sealer(Protocol):
+    """Encrypts tokens for the journal, bound to the account. ``open`` returns ``None`` for what it cannot decrypt."""
+
+    def seal(self, token: str) -> str:
+        """Encrypt a token."""
+        ...
+
+    def open(self, sealed: str) -> str | None:
+        """Decrypt a token, or ``None`` where that is not possible."""
+        ...
+
+
+@dataclass(slots=True)
+class Token:
+    """One usable token. ``repr`` hides the secret."""
+
+    ordinal: int
+    minted_at_ms: int
+    secret: str = field(repr=False)
+    sealed: str = field(repr=False)
+    pace: Pace
+    use_until_s: float
+
+
+class Tokens:
+    """The tokens of a lane, and its mint budget."""
+
+    def __init__(self, *, requests_per_minute: int, mints_per_30_min: int, sealer: Sealer) -> None:
+        self._requests_per_minute = requests_per_minute
+        self._mints_max = mints_per_30_min
+        self._sealer = sealer
+        self._tokens: list[Token] = []
+        self._mints_ms: list[int] = []
+        self._next_ordinal = 0
+        self._minting = False
+        self._backoff = Backoff(base_s=5.0, cap_s=180.0, floor_s=1.0)
+        self._mint_not_before_s = float("-inf")
+
+    def restore(self, entry: TokensEntry, now: Instant) -> None:
+        """Take over what a previous owner left. Tokens that cannot be decrypted are dropped."""
+        self._mints_ms = list(entry.mints)
+        self._next_ordinal = entry.next_ordinal
+        for left in entry.tokens:
+            secret = self._sealer.open(left.sealed)
+            token = secret and self._token(left.ordinal, left.minted_at, secret, left.sealed, now)
+            if not token:
+                continue
+            token.use_until_s -= CLOCK_DOUBT_S
+            if entry.released:
+                token.pace.restore([now.boot_of(ended) + CLOCK_DOUBT_S for _, ended in left.sends])
+            else:
+                token.pace.hold(now.boot_s + CRASH_WAIT_S)
+            self._tokens.append(token)
+
+    def _token(self, ordinal: int, minted_at_ms: int, secret: str, sealed: str, now: Instant) -> Token:
+        use_until_s = now.boot_of(minted_at_ms) + TOKEN_USE_S
+        return Token(ordinal, minted_at_ms, secret, sealed, Pace(self._requests_per_minute), use_until_s)
+
+    def usable(self, now: Instant) -> list[Token]:
+        """Tokens that the API should still take, oldest first. Those past their use are forgotten."""
+        self._tokens = [token for token in self._tokens if token.use_until_s > now.boot_s]
+        return self._tokens
+
+    def find(self, ordinal: int) -> Token | None:
+        """The token of that ordinal, unless it was dropped."""
+        return next((token for token in self._tokens if token.ordinal == ordinal), None)
+
+    def drop(self, ordinal: int) -> None:
+        """The API no longer takes this token."""
+        self._tokens = [token for token in self._tokens if token.ordinal != ordinal]
+
+    def mint_at(self, now: Instant) -> float:
+        """When a new token should be asked for: ``boot_s``, infinity while one is being minted."""
+        if self._minting:
+            return float("inf")
+        # A token that is held after a crash is no reason to wait if the budget allows a fresh one.
+        serving = [token for token in self.usable(now) if token.pace.ready_at(now.boot_s) < now.boot_s + WINDOW_S]
+        wanted = max((token.use_until_s - RENEW_EARLY_S for token in serving), default=now.boot_s)
+        return max(wanted, self._mint_not_before_s, self._quota_at(now))
+
+    def _quota_at(self, now: Instant) -> float:
+        recent = self._recent_mints(now)
+        if len(recent) < self._mints_max:
+            return float("-inf")
+        return now.boot_of(recent[-self._mints_max]) + MINT_WINDOW_S + CLOCK_DOUBT_S
+
+    def _recent_mints(self, now: Instant) -> list[int]:
+        horizon_ms = now.wall_ms - round((MINT_WINDOW_S + CLOCK_DOUBT_S) * 1000)
+        return sorted(minted for minted in self._mints_ms if minted > horizon_ms)
+
+    def start_mint(self, now: Instant) -> None:
+        """An attempt to mint is about to be journaled, then made."""
+        self._minting = True
+        self._mints_ms = [*self._recent_mints(now), now.wall_ms]
+
+    def minted(self, secret: str, now: Instant) -> Token:
+        """The attempt brought a token."""
+        self._minting = False
+        self._backoff.succeed()
+        token = self._token(self._next_ordinal, now.wall_ms, secret, self._sealer.seal(secret), now)
+        self._next_ordinal += 1
+        self._tokens.append(token)
+        return token
+
+    def mint_failed(self, now: Instant, rng: random.Random, retry_after_s: float | None) -> float:
+        """The attempt failed; returns the seconds until the next one is allowed."""
+        self._minting = False
+        wait_s = self._backoff.fail(rng, retry_after_s)
+        self._mint_not_before_s = now.boot_s + wait_s
+        return wait_s
+
+    def entry(self, now: Instant, *, released: bool) -> TokensEntry:
+        """What to journal. ``released``: nothing is running any more, so the sends are exact and complete."""
+        wall: Callable[[float], int] = now.wall_of
+        tokens = tuple(
+            TokenEntry(
+                token.ordinal,
+                token.minted_at_ms,
+                token.sealed,
+                tuple((wall(ended), wall(ended)) for ended in token.pace.recent()),
+            )
+            for token in self.usable(now)
+        )
+        return TokensEntry(tokens, tuple(self._recent_mints(now)), self._next_ordinal, released)

@@ -1,0 +1,166 @@
+"""The intents waiting in a lane, in the order in which they should leave.
+
+Order is by effective deadline: the start of the call plus an allowance by priority. Two intents of one pair
+(caller, receiver) never overtake each other: a later one stays behind until its predecessor is settled, and hands its
+earlier deadline forward, so that a patient predecessor does not hold up an urgent successor. So a batch never holds
+two intents of a pair.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from streams.contracts.journal import Held
+from streams.contracts.parcel import Priority
+
+Pair = tuple[str, str]
+
+
+class Waiting(NamedTuple):
+    """A position in the queue: ordered by deadline, then by arrival. ``since_s`` is the ``boot_s`` of its arrival."""
+
+    deadline_ms: int
+    arrival: int
+    since_s: float
+    held: Held
+
+
+class Window:
+    """The waiting intents of one account. Times in ``_ms`` are epoch milliseconds, those in ``_s`` are ``boot_s``."""
+
+    def __init__(self, priority_offsets_ms: Mapping[Priority, int]) -> None:
+        self._offsets_ms = dict(priority_offsets_ms)
+        self._queue: list[Waiting] = []
+        self._arrivals = 0
+        # Every unsettled pair: its leader where that waits in the queue, None where it travels in a batch.
+        self._leaders: dict[Pair, Waiting | None] = {}
+        self._successors: dict[Pair, deque[tuple[float, Held]]] = {}
+        self._successors_count = 0
+        # Queue entries whose intent has meanwhile been queued again under an earlier deadline.
+        self._superseded: set[int] = set()
+        self._ends_first_ms: int | None = None
+
+    def __len__(self) -> int:
+        return self.sendable + self._successors_count
+
+    @property
+    def sendable(self) -> int:
+        """Intents that could go into the next batch: all but those that wait for a predecessor."""
+        return len(self._queue) - len(self._superseded)
+
+    def head(self) -> Waiting | None:
+        """The intent that should leave first."""
+        queue, superseded = self._queue, self._superseded
+        while queue and queue[0].arrival in superseded:
+            superseded.remove(heapq.heappop(queue).arrival)
+        return queue[0] if queue else None
+
+    def oldest_since_s(self) -> float:
+        """When the sendable intent arrived that has waited longest, else infinity. Linear in the window."""
+        return min((waiting.since_s for waiting in self._live()), default=float("inf"))
+
+    def add(self, held: Held, now_s: float) -> None:
+        """Let an intent wait, behind its predecessor if it has one."""
+        row = held.row
+        if self._ends_first_ms is None or row.ends_at < self._ends_first_ms:
+            self._ends_first_ms = row.ends_at
+        pair = (row.caller, row.receiver)
+        deadline_ms = row.starts_at + self._offsets_ms[row.priority]
+        if pair in self._leaders:
+            self._successors.setdefault(pair, deque()).append((now_s, held))
+            self._successors_count += 1
+            self._hurry(pair, deadline_ms)
+        else:
+            self._lead(pair, held, deadline_ms, now_s)
+
+    def _lead(self, pair: Pair, held: Held, deadline_ms: int, since_s: float) -> None:
+        self._arrivals += 1
+        waiting = Waiting(deadline_ms, self._arrivals, since_s, held)
+        self._leaders[pair] = waiting
+        heapq.heappush(self._queue, waiting)
+
+    def _hurry(self, pair: Pair, deadline_ms: int) -> None:
+        leader = self._leaders[pair]
+        if leader is not None and deadline_ms < leader.deadline_ms:
+            self._superseded.add(leader.arrival)
+            self._lead(pair, leader.held, deadline_ms, leader.since_s)
+
+    def take(self, count_max: int) -> list[Held]:
+        """Remove up to ``count_max`` intents from the front. Their pairs stay unsettled until :meth:`settled`."""
+        taken: list[Held] = []
+        leaders = self._leaders
+        while len(taken) < count_max and self.head() is not None:
+            held = heapq.heappop(self._queue).held
+            row = held.row
+            leaders[row.caller, row.receiver] = None
+            taken.append(held)
+        return taken
+
+    def take_oldest(self, count_max: int) -> list[Held]:
+        """Like :meth:`take`, but in the order of places: for a cursor that has become too ragged."""
+        front = sorted(self._live(), key=lambda waiting: waiting.held.place)[:count_max]
+        chosen = {waiting.arrival for waiting in front}
+        self._rebuild(lambda waiting: waiting.arrival not in chosen)
+        for waiting in front:
+            row = waiting.held.row
+            self._leaders[row.caller, row.receiver] = None
+        return [waiting.held for waiting in front]
+
+    def travelling(self, held: Iterable[Held]) -> None:
+        """Intents that a journaled batch already carries: their pairs are unsettled."""
+        for one in held:
+            self._leaders[one.row.caller, one.row.receiver] = None
+
+    def settled(self, held: Iterable[Held]) -> None:
+        """Intents that travelled are settled: the next of each pair may go."""
+        leaders, successors = self._leaders, self._successors
+        for one in held:
+            pair = (one.row.caller, one.row.receiver)
+            if pair in successors:
+                self._promote(pair)
+            else:
+                leaders.pop(pair, None)
+
+    def _promote(self, pair: Pair) -> None:
+        waiting = self._successors[pair]
+        since_s, held = waiting.popleft()
+        self._successors_count -= 1
+        if not waiting:
+            del self._successors[pair]
+        followers = (held, *(follower for _, follower in waiting))
+        deadline_ms = min(one.row.starts_at + self._offsets_ms[one.row.priority] for one in followers)
+        self._lead(pair, held, deadline_ms, since_s)
+
+    def expire(self, ends_by_ms: int) -> list[Held]:
+        """Remove all intents that end by then. Costs nothing while none can have ended."""
+        if self._ends_first_ms is None or self._ends_first_ms > ends_by_ms:
+            return []
+        expired = self._expire_successors(ends_by_ms)
+        leading = [waiting.held for waiting in self._live() if waiting.held.row.ends_at <= ends_by_ms]
+        self._rebuild(lambda waiting: waiting.held.row.ends_at > ends_by_ms)
+        self.settled(leading)
+        remaining = [waiting.held for waiting in self._queue]
+        remaining.extend(held for waiting in self._successors.values() for _, held in waiting)
+        self._ends_first_ms = min((held.row.ends_at for held in remaining), default=None)
+        return expired + leading
+
+    def _expire_successors(self, ends_by_ms: int) -> list[Held]:
+        expired: list[Held] = []
+        for pair, waiting in list(self._successors.items()):
+            kept = deque(one for one in waiting if one[1].row.ends_at > ends_by_ms)
+            expired.extend(held for _, held in waiting if held.row.ends_at <= ends_by_ms)
+            if kept:
+                self._successors[pair] = kept
+            else:
+                del self._successors[pair]
+        self._successors_count -= len(expired)
+        return expired
+
+    def _live(self) -> list[Waiting]:
+        return [waiting for waiting in self._queue if waiting.arrival not in self._superseded]
+
+    def _rebuild(self, keep: Callable[[Waiting], bool]) -> None:
+        self._queue = [waiting for waiting in self._live() if keep(waiting)]
+        self._superseded.clear()
+        heapq.heapify(self._queue)
