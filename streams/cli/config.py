@@ -1,0 +1,58 @@
+"""``callstream config``: what the settings are, where each comes from, and whether they can be used."""
+
+import sys
+from typing import Annotated
+
+import orjson
+import typer
+
+from streams.accounts import AccountBook
+from streams.cli.options import ConfigOption
+from streams.settings import ConfigError
+from streams.settings.docs import as_json, as_yaml, effective, reference
+from streams.settings.load import read_layers, settings_of
+from streams.settings.tree import file_schema
+from streams.settings.warn import warnings
+
+config_app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+@config_app.callback()
+def _config() -> None:
+    """Show and check the settings, print their schema."""
+
+
+@config_app.command()
+def show(
+    config: ConfigOption = None,
+    as_one_json: Annotated[bool, typer.Option("--json", help="JSON, with the sources in a second object.")] = False,
+) -> None:
+    """Print the effective settings and where each comes from. Secrets are masked."""
+    layers = read_layers(config)
+    values = effective(settings_of(layers))
+    print(as_json(values, layers) if as_one_json else as_yaml(values, layers), end="\n" if as_one_json else "")
+
+
+@config_app.command()
+def check(config: ConfigOption = None) -> None:
+    """Check the settings and that all credentials can be read. Lists all problems; exit code 2 if there are any."""
+    settings = settings_of(read_layers(config))
+    problems = AccountBook(settings).check()
+    for warning in warnings(settings):
+        print(f"warning: {warning}", file=sys.stderr)
+    if problems:
+        raise ConfigError(*problems)
+    count = len(settings.accounts)
+    print(f"ok: {count} account{'s' if count > 1 else ''}, Kafka at {settings.kafka.bootstrap_servers}")
+
+
+@config_app.command()
+def schema() -> None:
+    """Print the JSON Schema of the YAML file, for editors and CI."""
+    print(orjson.dumps(file_schema(), option=orjson.OPT_INDENT_2).decode())
+
+
+@config_app.command()
+def docs() -> None:
+    """Print the reference of all settings as Markdown (the page docs/settings.md)."""
+    print(reference(), end="")
