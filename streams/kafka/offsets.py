@@ -1,0 +1,146 @@
+"""Where reading of a partition starts, and where its log ends: asked of the broker, never of the group consumer.
+
+The client could look the committed offset up by itself, but a resume during that lookup delivers the partition from its
+start again, and the lookup waits for open transactions of a dead predecessor (read_committed, up to the transaction
+timeout), which would hold up every other partition. Admin requests are answered side by side and hold up nobody.
+What must stay true: reading starts at an explicit offset inside the log, or not at all.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, NamedTuple, TypeVar
+
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from streams.kafka.client_config import KafkaOptions, admin_config
+from streams.kafka.transport_options import PartitionBlocked
+
+logger = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT_S: Final = 5.0
+RETRY_MIN_S: Final = 0.05
+RETRY_MAX_S: Final = 1.0
+COMPLAIN_EVERY_S: Final = 10.0
+
+# Asking again does not help. Everything else (broker away, coordinator moving, transaction still open) passes.
+HOPELESS: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    }
+)
+
+# A broker before 2.8, or the mock cluster.
+NO_TOPIC_ID: Final = frozenset({"None", "AAAAAAAAAAAAAAAAAAAAAA"})
+
+EARLIEST: Final[OffsetSpec] = OffsetSpec.earliest()  # type: ignore[no-untyped-call] # untyped upstream
+LATEST: Final[OffsetSpec] = OffsetSpec.latest()  # type: ignore[no-untyped-call] # untyped upstream
+
+T = TypeVar("T")
+
+
+class Start(NamedTuple):
+    """Where reading starts. ``first_read``: the group had no offset. ``topic_id``: KIP-516, if the broker tells."""
+
+    offset: int
+    first_read: bool
+    topic_id: str | None
+
+
+class Offsets:
+    """Questions about offsets. Main loop."""
+
+    def __init__(self, options: KafkaOptions) -> None:
+        self._group_id = options.group_id
+        self._admin = AdminClient(admin_config(options))
+
+    async def start_of(self, topic: str, partition: int, start_at: str) -> Start:
+        """Where the group goes on in this partition. Patient: a broker that is away is asked again, without end.
+
+        Raises:
+            PartitionBlocked: the committed offset is not in the log any more, or not yet.
+            KafkaException: the broker forbids the question.
+        """
+        where = TopicPartition(topic, partition)
+        committed, low, high, topic_id = await asyncio.gather(
+            _patiently(f"committed offset of {topic}/{partition}", lambda: self._committed(where)),
+            _patiently(f"log start of {topic}/{partition}", lambda: self._bound(where, EARLIEST)),
+            _patiently(f"log end of {topic}/{partition}", lambda: self._bound(where, LATEST)),
+            _patiently(f"identity of {topic}", lambda: self._topic_id(topic)),
+        )
+        if committed is None:
+            return Start(low if start_at == "earliest" else high, first_read=True, topic_id=topic_id)
+        if not low <= committed <= high:
+            gap = f"[{committed}, {low}) is gone" if committed < low else f"[{high}, {committed}) was never written"
+            raise PartitionBlocked(
+                f"{topic}/{partition}: the group {self._group_id} stands at offset {committed}, the log has "
+                f"[{low}, {high}): {gap}. Look for the cause, then set the group's offset inside the log"
+            )
+        return Start(committed, first_read=False, topic_id=topic_id)
+
+    async def ends_of(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Log ends as a ``read_committed`` reader sees them; partitions that do not answer are left out."""
+        asked = {TopicPartition(topic, partition): LATEST for topic, partition in partitions}
+        if not asked:
+            return {}
+        futures = self._admin.list_offsets(
+            asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=REQUEST_TIMEOUT_S
+        )
+        answers = await asyncio.gather(*map(asyncio.wrap_future, futures.values()), return_exceptions=True)
+        return {
+            (where.topic, where.partition): answer.offset
+            for where, answer in zip(futures, answers, strict=True)
+            if not isinstance(answer, BaseException)
+        }
+
+    async def _committed(self, where: TopicPartition) -> int | None:
+        request = ConsumerGroupTopicPartitions(self._group_id, [where])
+        futures = self._admin.list_consumer_group_offsets(
+            [request], require_stable=True, request_timeout=REQUEST_TIMEOUT_S
+        )
+        answer = await asyncio.wrap_future(futures[self._group_id])
+        (found,) = answer.topic_partitions
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return None if found.offset < 0 else int(found.offset)
+
+    async def _bound(self, where: TopicPartition, spec: OffsetSpec) -> int:
+        futures = self._admin.list_offsets(
+            {where: spec}, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=REQUEST_TIMEOUT_S
+        )
+        answer = await asyncio.wrap_future(futures[where])
+        return int(answer.offset)
+
+    async def _topic_id(self, topic: str) -> str | None:
+        futures = self._admin.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_TIMEOUT_S)
+        description = await asyncio.wrap_future(futures[topic])
+        topic_id = str(description.topic_id)
+        return None if topic_id in NO_TOPIC_ID else topic_id
+
+
+async def _patiently(what: str, ask: Callable[[], Awaitable[T]]) -> T:
+    pause_s, silent_s = RETRY_MIN_S, 0.0
+    while True:
+        try:
+            return await ask()
+        except KafkaException as error:
+            cause = error.args[0]
+            if cause.code() in HOPELESS:
+                raise
+        if silent_s >= COMPLAIN_EVERY_S:
+            logger.warning("still asking for the %s: %s", what, cause.str())
+            silent_s = 0.0
+        await asyncio.sleep(pause_s)
+        silent_s += pause_s
+        pause_s = min(pause_s * 2, RETRY_MAX_S)

@@ -1,0 +1,236 @@
+"""Which partitions this worker has, on the main loop: from the claim to the lease, the hooks around it, and back.
+
+What must stay true: the application sees a lease only when it is complete; ``assigned`` of a partition begins after
+``revoked`` of its last lease has returned; every lease that went through ``assigned`` goes through ``revoked`` once; no
+chunk arrives before ``assigned`` has returned or after the lease has ended.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Final
+
+from confluent_kafka import KafkaException
+
+from streams.kafka.claim import Claim, Hold
+from streams.kafka.lease import Chunk, Lease
+from streams.kafka.offsets import Offsets
+from streams.kafka.poll_thread import PollThread
+from streams.kafka.transport_options import PartitionBlocked, TransportOptions
+
+logger = logging.getLogger(__name__)
+
+LAG_EVERY_S: Final = 5.0
+
+Partition = tuple[str, int]
+
+
+class Ownership:
+    """The partitions of this worker. Everything runs on the main loop, unless it says otherwise.
+
+    The application gets it from :func:`streams.kafka.transport.install`, and calls ``group_metadata``, ``pause``,
+    ``resume``, ``leases``, ``blocked`` and ``lag``. The rest is the transport's.
+    """
+
+    def __init__(self, options: TransportOptions) -> None:
+        self._options = options
+        self._poll = PollThread(options, self)
+        self._offsets: Offsets | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._deliver: Callable[[Chunk], None] = lambda _chunk: None
+        self._changed: Callable[[Sequence[Partition]], Awaitable[None]] | None = None
+        self._claims: dict[Lease, Claim] = {}
+        self._starting: dict[Claim, asyncio.Task[None]] = {}
+        self._ending: dict[Partition, asyncio.Task[None]] = {}
+        self._blocked: dict[Partition, str] = {}
+        self._log_ends: dict[Partition, int] = {}
+        self._lag_task: asyncio.Task[None] | None = None
+
+    # --- For the application ------------------------------------------------------------------------------------------
+
+    def group_metadata(self) -> bytes | None:
+        """What fences a transaction: read between two polls and inside rebalances. Any thread.
+
+        ``None`` while this worker is no member of the group: then nothing may be committed.
+        """
+        return self._poll.group_metadata
+
+    def leases(self) -> Sequence[Lease]:
+        """Live leases, those that are still starting included."""
+        return [lease for lease in self._claims if lease.alive]
+
+    def blocked(self) -> Mapping[Partition, str]:
+        """Partitions of this worker that are not read until an operator has looked, and why."""
+        return dict(self._blocked)
+
+    def pause(self, lease: Lease) -> None:
+        """Stop reading. Chunks that were read already still arrive, at most the high marks of the back-pressure."""
+        claim = self._claims.get(lease)
+        if claim is not None:
+            self._poll.hold(claim, Hold.APPLICATION)
+
+    def resume(self, lease: Lease) -> None:
+        """Read again after :meth:`pause`. Both may be repeated."""
+        claim = self._claims.get(lease)
+        if claim is not None:
+            self._poll.release(claim, Hold.APPLICATION)
+
+    def lag(self) -> Mapping[Lease, int]:
+        """Records between what was handed over and the end of the log, which is at most a few seconds old."""
+        lags = {}
+        for lease, claim in self._claims.items():
+            end = self._log_ends.get((lease.topic, lease.partition))
+            if lease.alive and end is not None:
+                position = lease.start_offset if claim.cutter is None else claim.cutter.position
+                lags[lease] = max(0, end - position)
+        return lags
+
+    # --- For the transport --------------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        topics: Sequence[str],
+        *,
+        deliver: Callable[[Chunk], None],
+        changed: Callable[[Sequence[Partition]], Awaitable[None]],
+    ) -> None:
+        """Join the group. ``deliver`` gets chunks, ``changed`` the partitions that chunks may come from."""
+        self._loop = asyncio.get_running_loop()
+        self._deliver = deliver
+        self._changed = changed
+        self._offsets = Offsets(self._options.kafka)
+        self._poll.start(topics)
+        self._lag_task = self._loop.create_task(self._watch_log_ends())
+
+    async def stop(self, *, orderly: bool = True) -> None:
+        """Give up everything and leave the group; ``orderly`` as in a revocation, else as if it were lost."""
+        if self._loop is None:
+            return
+        if self._lag_task is not None:
+            self._lag_task.cancel()
+        self._poll.stop(orderly=orderly)
+        await asyncio.shield(asyncio.wrap_future(self._poll.ended))
+        await asyncio.gather(*self._ending.values(), return_exceptions=True)
+
+    def taken(self, chunk: Chunk) -> None:
+        """An agent has taken ``chunk``."""
+        claim = self._claims.get(chunk.lease)
+        if claim is not None and claim.backlog.take(chunk):
+            self._poll.release(claim, Hold.BACKLOG)
+
+    # --- Listener of the poll thread, in that thread ------------------------------------------------------------------
+
+    def assigned(self, claims: Sequence[Claim]) -> None:
+        """See :class:`streams.kafka.poll_thread.Listener`."""
+        self._on_loop(lambda: self._begin(claims))
+
+    def revoked(self, claims: Sequence[Claim], *, lost: bool) -> "Future[None]":
+        """See :class:`streams.kafka.poll_thread.Listener`."""
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(self._end(claims, lost=lost), self._loop)
+
+    def handed(self, chunks: Sequence[tuple[Claim, Chunk]]) -> None:
+        """See :class:`streams.kafka.poll_thread.Listener`."""
+        self._on_loop(lambda: self._hand_on(chunks))
+
+    def stopped_reading(self, claim: Claim, reason: str) -> None:
+        """See :class:`streams.kafka.poll_thread.Listener`."""
+        self._on_loop(lambda: self._block(claim, reason))
+
+    def _on_loop(self, call: Callable[[], None]) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(call)
+
+    # --- Leases -------------------------------------------------------------------------------------------------------
+
+    def _begin(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            self._starting[claim] = asyncio.create_task(self._start(claim))
+
+    async def _start(self, claim: Claim) -> None:
+        try:
+            predecessor = self._ending.get((claim.topic, claim.partition))
+            if predecessor is not None:
+                await asyncio.wait([predecessor])
+            lease = await self._lease_of(claim)
+            self._claims[lease] = claim
+            await self._publish_partitions()
+            await self._options.hooks.assigned(lease)
+            self._poll.begin(claim)
+        except PartitionBlocked as blocked:
+            self._block(claim, str(blocked))
+        except KafkaException as error:
+            where = f"{claim.topic}/{claim.partition}"
+            self._options.on_fatal(1, f"cannot find out where to start in {where}: {error.args[0].str()}")
+        except Exception as error:  # noqa: BLE001 - a partition that cannot be started must not be forgotten
+            where = f"{claim.topic}/{claim.partition}"
+            self._options.on_fatal(1, f"starting {where} failed: {type(error).__name__}: {error}")
+
+    async def _lease_of(self, claim: Claim) -> Lease:
+        assert self._offsets is not None
+        start = await self._offsets.start_of(claim.topic, claim.partition, self._options.start_at)
+        lease = Lease(
+            topic=claim.topic,
+            partition=claim.partition,
+            number=claim.number,
+            start_offset=start.offset,
+            assigned_at_s=claim.assigned_at_s,
+            topic_id=start.topic_id,
+            first_read=start.first_read,
+        )
+        claim.settle(lease)
+        return lease
+
+    def _block(self, claim: Claim, reason: str) -> None:
+        if claim.current:
+            logger.error("partition blocked: %s", reason)
+            self._blocked[(claim.topic, claim.partition)] = reason
+
+    async def _end(self, claims: Sequence[Claim], *, lost: bool) -> None:
+        ending = asyncio.current_task()
+        assert ending is not None
+        for claim in claims:
+            self._ending[(claim.topic, claim.partition)] = ending
+        try:
+            await self._cancel_starts(claims)
+            leases = [lease for claim in claims if (lease := claim.lease) in self._claims and lease is not None]
+            for lease in leases:
+                del self._claims[lease]
+            await self._publish_partitions()
+            if leases:
+                await self._options.hooks.revoked(leases, lost=lost)
+        except Exception as error:
+            self._options.on_fatal(1, f"giving up partitions failed: {type(error).__name__}: {error}")
+            raise
+        finally:
+            self._forget(claims, ending)
+
+    async def _cancel_starts(self, claims: Sequence[Claim]) -> None:
+        starts = [start for claim in claims if (start := self._starting.pop(claim, None)) is not None]
+        for start in starts:
+            start.cancel()
+        await asyncio.gather(*starts, return_exceptions=True)
+
+    def _forget(self, claims: Sequence[Claim], ending: "asyncio.Task[None]") -> None:
+        for claim in claims:
+            partition = (claim.topic, claim.partition)
+            self._blocked.pop(partition, None)
+            self._log_ends.pop(partition, None)
+            if self._ending.get(partition) is ending:
+                del self._ending[partition]
+
+    async def _publish_partitions(self) -> None:
+        assert self._changed is not None
+        await self._changed([(lease.topic, lease.partition) for lease in self._claims])
+
+    def _hand_on(self, chunks: Sequence[tuple[Claim, Chunk]]) -> None:
+        for claim, chunk in chunks:
+            if claim.current:
+                self._deliver(chunk)
+
+    async def _watch_log_ends(self) -> None:
+        assert self._offsets is not None
+        while True:
+            self._log_ends.update(await self._offsets.ends_of([(each.topic, each.partition) for each in self.leases()]))
+            await asyncio.sleep(LAG_EVERY_S)
