@@ -1,0 +1,73 @@
+"""What the commands share that talk to Kafka and to nothing else: their settings, and Kafka's errors in words.
+
+Decided here: such a command works with a Kafka address alone. It reads the same settings as the worker, so that a
+configuration file serves both, but does not ask for the API that it never calls.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import typer
+from confluent_kafka import KafkaException
+
+from streams.contracts.exits import ExitCode
+from streams.kafka.client_config import KafkaOptions
+from streams.kafka.follow import TopicMissing
+from streams.settings.load import read_layers, settings_of
+from streams.settings.sections import TopicSettings
+
+# What the worker cannot do without and we do not look at.
+_NOT_ASKED_FOR: dict[str, Any] = {
+    "api": {"base_url": "https://not-called.invalid"},
+    "accounts": [{"id": "00000000-0000-4000-8000-000000000000", "key_id": "none", "api_key": "none"}],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaView:
+    """Where Kafka is, what the topics are called, and the ids of the accounts in the settings, if these list any."""
+
+    options: KafkaOptions
+    topics: TopicSettings
+    account_ids: tuple[str, ...]
+
+
+def kafka_view(config: Path | None, bootstrap_servers: str | None = None) -> KafkaView:
+    """Read the settings of a command that never calls the API. ``bootstrap_servers`` wins over file and environment.
+
+    Raises :class:`~streams.settings.ConfigError` for anything wrong in what is set.
+    """
+    environ = dict(os.environ)
+    if bootstrap_servers is not None:
+        environ["CALLSTREAM_KAFKA__BOOTSTRAP_SERVERS"] = bootstrap_servers
+    layers = read_layers(config, environ)
+    missing = {name: value for name, value in _NOT_ASKED_FOR.items() if name not in layers.merged()}
+    settings = settings_of(replace(layers, file={**layers.file, **missing}))
+    kafka = settings.kafka
+    options = KafkaOptions(
+        bootstrap_servers=kafka.bootstrap_servers,
+        group_id=kafka.group_id,
+        instance=kafka.instance,
+        extra=kafka.extra_plain(),
+    )
+    ids = () if "accounts" in missing else tuple(account.id for account in settings.accounts)
+    return KafkaView(options, kafka.topics, ids)
+
+
+@contextmanager
+def kafka_errors(options: KafkaOptions) -> Iterator[None]:
+    """Say on stderr what Kafka refused, with the remedy, and end the command: 3 for a missing topic, else 1."""
+    try:
+        yield
+    except TopicMissing as error:
+        typer.echo(f"{error}; `callstream topics apply` creates those of the settings", err=True)
+        raise typer.Exit(ExitCode.PRECONDITION) from error
+    except KafkaException as error:
+        cause = error.args[0].str()
+        where = options.bootstrap_servers
+        typer.echo(f"Kafka at {where} (kafka.bootstrap_servers): {cause}", err=True)
+        raise typer.Exit(ExitCode.CRASH) from error

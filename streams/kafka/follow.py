@@ -1,0 +1,82 @@
+"""Follow topics from outside: every partition, no consumer group, nothing committed.
+
+For people and for checks that want to see what is in a topic without taking part. Decided here: where such a reader
+starts. "From the end" means the end as it was when the reader was made, looked up at once, so that whatever is produced
+after that is seen however long the first fetch takes. Partitions that are added later are not followed.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+# A broker that does not answer within this time is reported, not waited for: somebody sits at a terminal.
+_LOOKUP_S = 10.0
+
+
+class TopicMissing(Exception):
+    """A topic that was to be followed does not exist. ``topic`` names it."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(f"topic {topic!r} does not exist")
+        self.topic = topic
+
+
+def partitions_of(client: Consumer | Producer, topic: str) -> list[int]:
+    """Return the partitions of ``topic``, sorted.
+
+    Raises :class:`TopicMissing`, or ``KafkaException`` if no broker answers.
+    """
+    # Asking for all topics, since asking for one by name creates it where the broker may create topics by itself.
+    found = client.list_topics(timeout=_LOOKUP_S).topics.get(topic)
+    if found is None or not found.partitions:
+        raise TopicMissing(topic)
+    return sorted(found.partitions)
+
+
+class Follower:
+    """Read ``topics`` with the librdkafka properties ``config`` (see :mod:`streams.kafka.client_config`).
+
+    Raises :class:`TopicMissing`, or ``KafkaException`` if the cluster cannot be reached or refuses. Close it, or use it
+    as a context manager.
+    """
+
+    def __init__(self, config: Mapping[str, Any], topics: Sequence[str], *, from_beginning: bool) -> None:
+        self._consumer = Consumer(dict(config))
+        try:
+            places = [place for topic in topics for place in self._places(topic, from_beginning=from_beginning)]
+            self._consumer.assign(places)
+        except BaseException:
+            self._consumer.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read(self, timeout_s: float = 0.2, messages_max: int = 1000) -> list[Message]:
+        """Return what has come, waiting up to ``timeout_s`` for the first message.
+
+        Raises ``KafkaException`` where reading cannot go on, for example when the topic lost what was to be read next.
+        """
+        messages = []
+        for message in self._consumer.consume(messages_max, timeout_s):
+            error = message.error()
+            if error is None:
+                messages.append(message)
+            elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name in confluent-kafka
+                raise KafkaException(error)
+        return messages
+
+    def close(self) -> None:
+        """Leave."""
+        self._consumer.close()
+
+    def _places(self, topic: str, *, from_beginning: bool) -> Iterator[TopicPartition]:
+        for partition in partitions_of(self._consumer, topic):
+            place = TopicPartition(topic, partition, OFFSET_BEGINNING)
+            if not from_beginning:
+                place.offset = self._consumer.get_watermark_offsets(place, timeout=_LOOKUP_S)[1]
+            yield place

@@ -1,0 +1,75 @@
+"""Write intents to their topic as a careful dialer would: idempotent, and counting what became of each.
+
+What must stay true: after :meth:`Publisher.close`, ``delivered`` and ``failed`` together are all that was sent, so
+that a caller who compares them with what arrived can trust both sides.
+"""
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from streams.kafka.client_config import KafkaOptions, producer_config
+from streams.kafka.follow import partitions_of
+
+# Longer than a broker's restart, shorter than the patience of somebody at a terminal.
+DELIVERY_TIMEOUT_MS = 30_000
+# Messages that wait in the client: some 35 MB of intents, a second's worth at full speed.
+_QUEUE_MESSAGES_MAX = 100_000
+
+
+class Publisher:
+    """Send values to ``topic``, keyed by nothing, and count.
+
+    ``delivered`` counts what the broker acknowledged; ``failed`` counts the rest by the name of Kafka's error. Raises
+    :class:`~streams.kafka.follow.TopicMissing`, or ``KafkaException`` if the cluster cannot be reached.
+    """
+
+    def __init__(self, options: KafkaOptions, topic: str) -> None:
+        self._producer = Producer(_config(options))
+        self._topic = topic
+        self.delivered = 0
+        self.failed: Counter[str] = Counter()
+        self.partitions = len(partitions_of(self._producer, topic))
+
+    def send(self, value: bytes) -> None:
+        """Hand over one message; waits while the client's queue is full. What the client refuses counts as failed."""
+        while True:
+            try:
+                self._producer.produce(self._topic, value, on_delivery=self._done)
+            except BufferError:
+                self._producer.poll(0.1)
+            except KafkaException as refused:
+                self.failed[refused.args[0].name()] += 1
+                return
+            else:
+                return
+
+    def wait(self, timeout_s: float) -> None:
+        """Count what has become of messages sent before, for ``timeout_s`` or, with 0, without waiting."""
+        self._producer.poll(timeout_s)
+
+    def close(self, timeout_s: float = DELIVERY_TIMEOUT_MS / 1000 + 5) -> None:
+        """Wait until every message is delivered or failed; what is neither after ``timeout_s`` counts as failed."""
+        unfinished = self._producer.flush(timeout_s)
+        if unfinished:
+            self.failed["unfinished"] += unfinished
+
+    def _done(self, error: KafkaError | None, _: Message) -> None:
+        if error is None:
+            self.delivered += 1
+        else:
+            self.failed[error.name()] += 1
+
+
+def _config(options: KafkaOptions) -> dict[str, Any]:
+    config = producer_config(replace(options, instance="publish"), "")
+    for transactional in ("transactional.id", "transaction.timeout.ms"):
+        del config[transactional]
+    return config | {
+        # What goes wrong is counted and reported; librdkafka would write a line for every attempt to connect.
+        "log_level": 0,
+        "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
+        "queue.buffering.max.messages": _QUEUE_MESSAGES_MAX,
+    }
