@@ -113,7 +113,7 @@ def read_intent(value: bytes | None, headers: Headers | None, rules: IntakeRules
     colons = value.count(b":")
     if colons == len(shape) + len(shape.get("attributes") or ()):
         return _judged(shape, rules, now_ms, traceparent, 0)
-    unknown = unknown_fields(value, colons)
+    unknown = unknown_fields(value, shape, colons)
     if isinstance(unknown, Reason):
         return _refused(decode_strictly(value).document, unknown)
     if unknown and rules.strict_unknown_fields:

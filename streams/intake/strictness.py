@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Never
 import orjson
 from pydantic import ValidationError
 
-from streams.contracts.intent import FIELDS
+from streams.contracts.intent import FIELDS, CallIntent
 from streams.contracts.outcome import Reason
 from streams.intake.reasons import Code, because
 
@@ -39,35 +39,32 @@ _SHAPE_CODES: Final = {
 }
 
 
-def unknown_fields(payload: bytes, colons: int) -> int | Reason:
+def unknown_fields(payload: bytes, shape: CallIntent, colons: int) -> int | Reason:
     """Count the fields of a well-formed object that intents do not have, or say what is ambiguous about it.
 
     Args:
         payload: An object that the parser of the good path has read.
-        colons: How many colons are in it.
+        shape: What it read.
+        colons: How many colons are in ``payload``.
     """
-    # Without escapes, each pair of the text and each colon inside a string has exactly one colon byte. If the parsed
-    # document accounts for all of them, then no pair was lost on the way, so no key occurred twice.
+    # Without escapes, each pair of the text and each colon inside a string is exactly one colon byte. If what was
+    # parsed has as many, no pair was lost on the way: no key occurred twice.
     if b"\\" not in payload:
+        if _colons_of(shape) == colons:
+            return 0
         try:
-            document: dict[str, Any] = orjson.loads(payload)
+            document = orjson.loads(payload)
+        except ValueError:
+            pass  # stricter than the other parser: NaN
+        else:
             if _colons_of(document) == colons:
                 return len(set(document) - FIELDS)
-        except (ValueError, RecursionError):
-            pass
     decoded = decode_strictly(payload)
     return len(set(decoded.document) - FIELDS) if decoded.reason is None else decoded.reason
 
 
-def _colons_of(value: Any) -> int:
-    """Count the colons that the text of ``value`` must have had, if it was written without escapes."""
-    if isinstance(value, str):
-        return value.count(":")
-    if isinstance(value, dict):
-        return len(value) + "".join(value).count(":") + sum(map(_colons_of, value.values()))
-    if isinstance(value, list):
-        return sum(map(_colons_of, value))
-    return 0
+def _colons_of(document: Mapping[str, Any]) -> int:
+    return orjson.dumps(document).count(b":")
 
 
 class Decoded(NamedTuple):

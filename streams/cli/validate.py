@@ -1,0 +1,128 @@
+"""``callstream validate``: hold call intents in a file against the contract, offline, as a worker would.
+
+One JSON line out per line in, so that results join to the input by line number. Empty lines are skipped, as editors and
+concatenation leave them, but they count. What must stay true: no line is held in memory beyond the size a message may
+have, and no output quotes the input, because it goes into the logs of CI jobs.
+"""
+
+import time
+from collections.abc import Container, Iterator
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import orjson
+import typer
+
+from streams.cli.options import ConfigOption
+from streams.contracts.exits import ExitCode
+from streams.intake.reader import ValidIntent, read_intent
+from streams.intake.reasons import VALUE_BYTES_MAX, Code, because
+from streams.intake.rules import IntakeRules
+from streams.settings import load_settings
+from streams.settings.sections import ApiSettings, IntentSettings
+
+_TOO_LARGE = because(Code.TOO_LARGE)
+
+
+class _AnyAccount:
+    """Every account that is named, where no configuration says which there are."""
+
+    def __contains__(self, account_id: object) -> bool:
+        return isinstance(account_id, str)
+
+
+def validate(
+    file: Annotated[
+        typer.FileBinaryRead,
+        typer.Argument(
+            metavar="FILE", help="Intents as NDJSON, one per line; - is standard input.", show_default=False
+        ),
+    ],
+    now: Annotated[
+        int | None,
+        typer.Option(
+            metavar="MS",
+            min=0,
+            help="Check as if it were this time (epoch milliseconds).  [default: the clock]",
+            show_default=False,
+        ),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Check call intents in a file, offline, and print one JSON line for each.
+
+    Without a configuration any account is taken, and the rules are those of the default settings.
+
+    Exits with 0 if all are valid, 1 if some are not.
+    """
+    rules = rules_of(config)
+    failed = False
+    for number, line in _lines(file):
+        now_ms = time.time_ns() // 1_000_000 if now is None else now
+        result = _result(line, rules, now_ms)
+        failed = failed or not result["ok"]
+        print(orjson.dumps({"line": number, **result}).decode())
+    if failed:
+        raise typer.Exit(ExitCode.CRASH)
+
+
+def rules_of(config: Path | None) -> IntakeRules:
+    """Return the rules of the settings in ``config``; if it is ``None``, those of the defaults, for any account."""
+    if config is None:
+        deadline_s: float = ApiSettings.model_fields["post_deadline_s"].default
+        return _rules(_AnyAccount(), None, IntentSettings(), deadline_s)
+    settings = load_settings(config)
+    accounts = frozenset(account.id for account in settings.accounts)
+    return _rules(accounts, settings.default_account, settings.intents, settings.api.post_deadline_s)
+
+
+def _rules(
+    accounts: Container[str], default_account: str | None, intents: IntentSettings, deadline_s: float
+) -> IntakeRules:
+    return IntakeRules(
+        accounts=accounts,
+        default_account=default_account,
+        horizon_ms=intents.horizon_h * 3_600_000,
+        strict_unknown_fields=intents.strict_unknown_fields,
+        reason_characters=intents.reason_characters,
+        expiry_margin_ms=int(deadline_s * 1000),
+    )
+
+
+def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+    """Yield the lines that are not empty, with their numbers from 1; ``None`` for one that no message can hold."""
+    bytes_max = VALUE_BYTES_MAX + len(b"\r\n")
+    number = 0
+    while line := stream.readline(bytes_max):
+        number += 1
+        if not line.endswith(b"\n") and _skip_rest(stream, bytes_max):
+            yield number, None
+        elif line.strip():
+            yield number, line.rstrip(b"\r\n")
+
+
+def _skip_rest(stream: BinaryIO, bytes_max: int) -> bool:
+    """Read to the end of a line without keeping it; tell whether there was anything."""
+    skipped = rest = stream.readline(bytes_max)
+    while rest and not rest.endswith(b"\n"):
+        rest = stream.readline(bytes_max)
+    return bool(skipped)
+
+
+def _result(line: bytes | None, rules: IntakeRules, now_ms: int) -> dict[str, bool | str | None]:
+    """Return what is said about one line. A valid one may have a message too: what a worker would only count."""
+    if line is None:
+        return {"ok": False, "reason": _TOO_LARGE.code, "message": _TOO_LARGE.message}
+    read = read_intent(line, None, rules, now_ms)
+    if isinstance(read, ValidIntent):
+        return {"ok": True, "reason": None, "message": _remarks(read)}
+    return {"ok": False, "reason": read.reason.code, "message": read.reason.message}
+
+
+def _remarks(intent: ValidIntent) -> str | None:
+    remarks = []
+    if intent.unknown_fields:
+        remarks.append(f"fields that intents do not have, dropped: {intent.unknown_fields}")
+    if intent.disliked_reason:
+        remarks.append(because(Code.REASON_CHARACTERS).message)
+    return "; ".join(remarks) or None
