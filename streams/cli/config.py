@@ -1,7 +1,7 @@
 """``callstream config``: what the settings are, where each comes from, and whether they can be used."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import orjson
 import typer
@@ -53,6 +53,13 @@ def schema() -> None:
 
 
 @config_app.command()
-def docs() -> None:
-    """Print the reference of all settings as Markdown (the page docs/settings.md)."""
-    print(reference(), end="")
+def docs(
+    page: Annotated[Literal["settings", "metrics"], typer.Argument(help="Which page of docs/ to print.")] = "settings",
+) -> None:
+    """Print the reference of all settings, or of all metrics, as Markdown."""
+    if page == "metrics":
+        from streams.telemetry.docs import reference as of_metrics
+
+        print(of_metrics(), end="")
+    else:
+        print(reference(), end="")

@@ -1,0 +1,1 @@
+"""What an operator sees: metrics, health, logs. Nothing here decides anything about intents."""
