@@ -185,7 +185,7 @@ class Transactions:
                 late = deadline is not None and time.monotonic() > deadline
                 if late or error.fatal() or not (error.retriable() or error.code() == _TIMED_OUT):
                     raise TransactionFailed(text, fenced=error.code() in _FENCED) from raised
-                time.sleep(_RETRY_PAUSE_S)
+                time.sleep(_RETRY_PAUSE_S)  # blocks the committer's thread only
             else:
                 return
 

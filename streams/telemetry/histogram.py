@@ -41,7 +41,7 @@ class Series:
         below = 0
         for bound, count in zip((*self._bounds, float("inf")), counts, strict=True):
             below += count
-            buckets.append((floatToGoString(bound), float(below)))  # type: ignore[no-untyped-call]
+            buckets.append((floatToGoString(bound), float(below)))  # type: ignore[no-untyped-call]  # the library's own lack
         return buckets, total
 
 

@@ -257,7 +257,7 @@ def create_registry() -> CollectorRegistry:
 
     ``_created`` series are switched off: they double the series and Prometheus does not need them.
     """
-    disable_created_metrics()  # type: ignore[no-untyped-call]
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's own lack
     registry = CollectorRegistry(auto_describe=True)
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)

@@ -27,6 +27,7 @@ import orjson
 from streams import __version__
 from streams.contracts.urls import check_base_url
 from streams.lane.verdict import Ambiguous, CheckVerdict, PostVerdict, TokenVerdict
+from streams.truecaller.answers import is_token
 from streams.truecaller.classify import Answer, Handed, NoAnswer, classify_check, classify_mint, classify_post
 from streams.truecaller.wire import Version, records_path, status_path, token_path
 
@@ -151,7 +152,7 @@ class TruecallerClient:
             flaw = _cause(error, content.handed) if response is None else "answer_cut"
         finally:
             if response is not None:
-                await response.stream.aclose()  # type: ignore[union-attr]
+                await response.stream.aclose()  # type: ignore[union-attr]  # an async client's stream is async
             if self._observe is not None:
                 status = None if response is None else response.status_code
                 self._observe(kind, status, time.perf_counter() - began_s)
@@ -195,6 +196,9 @@ def _transport(tls: ssl.SSLContext, connections_kept: int | None) -> httpx.Async
 
 
 def _bearer(token: str) -> tuple[bytes, bytes]:
+    if not is_token(token):
+        # The HTTP library would refuse it too, but it quotes the header in its error and in its debug log.
+        raise ValueError("the access token has characters that must not enter a header")
     return b"Authorization", b"Bearer " + token.encode("ascii")
 
 

@@ -25,7 +25,7 @@ class RecordRow(Protocol):
     """What a record is made of. Numbers are digits with country code and no ``+``, times are epoch milliseconds."""
 
     @property
-    def caller(self) -> str: ...  # noqa: D102
+    def caller(self) -> str: ...  # noqa: D102 - the fields of a record, see above
     @property
     def receiver(self) -> str: ...  # noqa: D102
     @property

@@ -54,14 +54,14 @@ def prints(text: str) -> Iterator[str]:
 
 def blocking_sleeps(text: str) -> Iterator[str]:
     for name, line, _ in calls(text):
-        if name == "time.sleep":
-            yield f"{line}: time.sleep blocks the loop: return a wait as a value, or wait for an event"
+        if name == "time.sleep" and not commented(text, line):
+            yield f"{line}: time.sleep blocks the loop: return a wait as a value, or say which thread may block"
 
 
 def fixed_sleeps(text: str) -> Iterator[str]:
     for name, line, in_loop in calls(text):
-        if name in {"time.sleep", "asyncio.sleep"} and not in_loop:
-            yield f"{line}: a sleep outside a loop waits a fixed time: wait for the condition, or move the clock"
+        if name in {"time.sleep", "asyncio.sleep"} and not in_loop and not commented(text, line):
+            yield f"{line}: a sleep outside a loop waits a fixed time: wait for the condition, or say what it plays"
 
 
 def leftovers(text: str) -> Iterator[str]:
@@ -77,10 +77,17 @@ def machine_paths(text: str) -> Iterator[str]:
 
 
 def bare_suppressions(text: str) -> Iterator[str]:
-    for number, line in enumerate(text.splitlines(), 1):
-        found = SUPPRESSION.search(line)
-        if found and not (found["codes"] and found["reason"].strip(" -#")):
-            yield f"{number}: a suppressed finding names its code and gives a reason on the same line"
+    """The reason stands behind the codes or in a comment line above; once for each code of a file is enough."""
+    lines = text.splitlines()
+    found = [(number, match) for number, line in enumerate(lines, 1) if (match := SUPPRESSION.search(line))]
+    explained = {
+        match["codes"]
+        for number, match in found
+        if match["reason"].strip(" -#") or (number > 1 and lines[number - 2].lstrip().startswith("#"))
+    }
+    for number, match in found:
+        if not match["codes"] or match["codes"] not in explained:
+            yield f"{number}: a suppressed finding names its code, and the file gives the reason once"
 
 
 def calls(text: str) -> Iterator[tuple[str, int, bool]]:
@@ -100,6 +107,11 @@ def calls(text: str) -> Iterator[tuple[str, int, bool]]:
             yield imported.get(name, name), node.lineno, in_loop
         in_loop = in_loop or isinstance(node, ast.While | ast.For | ast.AsyncFor)
         pending.extend((child, in_loop) for child in ast.iter_child_nodes(node))
+
+
+def commented(text: str, line: int) -> bool:
+    """Whether a line gives its reason behind the code."""
+    return "  # " in text.splitlines()[line - 1]
 
 
 def is_zero(arguments: list[ast.expr]) -> bool:
