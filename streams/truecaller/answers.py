@@ -103,13 +103,18 @@ def read_batch_id(value: object) -> str | None:
     return match[1] if match else None
 
 
+def is_token(text: str) -> bool:
+    """Whether ``text`` can travel in a header as an access token."""
+    return _TOKEN.fullmatch(text) is not None
+
+
 def read_token(value: object) -> str | None:
     """Return the access token of a mint answer, or ``None``. Only what can travel in a header is taken."""
     if not isinstance(value, Mapping):
         return None
     for name in ("token", "access_token", "accessToken"):
         token = value.get(name)
-        if isinstance(token, str) and _TOKEN.fullmatch(token):
+        if isinstance(token, str) and is_token(token):
             return token
     return None
 

@@ -47,7 +47,8 @@ _Headers = list[tuple[bytes, bytes]]
 class ClientOptions:
     """Where the API is and how long we wait for it.
 
-    ``post_deadline_s`` bounds every request as a whole, from the look-up of the host to the last byte of the answer.
+    ``post_deadline_s`` bounds every request as a whole, from the look-up of the host to the last byte of the answer;
+    ``connect_timeout_s`` the TCP and the TLS handshake, each, and is cut to half the deadline.
     ``ssl_context`` replaces the default one (certifi's authorities), for a private authority.
 
     Raises:
@@ -82,7 +83,9 @@ class TruecallerClient:
         tls = options.ssl_context or httpx.create_ssl_context(trust_env=False)
         self._once = _transport(tls, connections_kept=0)
         self._kept = _transport(tls, connections_kept=None)
-        self._extensions = {"timeout": {"connect": options.connect_timeout_s}}
+        # It holds for TCP and for TLS, each. Half the deadline keeps the deadline from ending a handshake: cancelled
+        # there, the HTTP library leaves the socket open.
+        self._extensions = {"timeout": {"connect": min(options.connect_timeout_s, options.post_deadline_s / 2)}}
         self._headers: _Headers = [
             (b"Host", base.netloc),
             (b"User-Agent", f"callstream/{__version__}".encode()),
