@@ -125,8 +125,10 @@ def _items(entries: list[dict[str, Any]], indent: str) -> Iterator[str]:
 
 
 def _scalar(value: Any) -> str:
-    """JSON is YAML; words that need no quotes go without, as people write them."""
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./:,-]*", value) and value.lower() not in _RESERVED:
+    """JSON is YAML; what needs no quotes goes without, and whole numbers without a fraction, as people write."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z/][\w./-]*", value) and value.lower() not in _RESERVED:
         return value
     return orjson.dumps(value).decode()
 

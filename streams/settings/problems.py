@@ -99,10 +99,12 @@ def _text(kind: str, location: Location, value: Any) -> str:
     path = _pattern(location)
     if kind == "extra_forbidden":
         return f"is not a setting{_nearest(path)}"
+    if kind == "too_short":
+        return "is empty; add at least one"
     leaf = leaves().get(path) or leaves().get(path.removesuffix("[]"))
     if leaf is None:
         return f"{_kind_of(value)}; set {'a list' if kind in {'tuple_type', 'list_type'} else 'a section'}"
-    if kind == "too_short" or value == "":
+    if value == "":
         return f"is empty; set {leaf.values}"
     what = _kind_of(value)
     if leaf.values.startswith(("a number", "a whole number", "one of", "a list, each a whole")):

@@ -73,7 +73,7 @@ class TopicSettings(_Section):
         return self
 
 
-def _host_name(given: Any) -> Any:
+def _host_name(given: Any = None) -> Any:
     return socket.gethostname() if given is None else given
 
 
@@ -103,7 +103,7 @@ class KafkaSettings(_Section):
             {"type": ["string", "null"], "pattern": "^[A-Za-z0-9._-]{1,255}$", "examples": ["callstream-0"]}
         ),
     ] = Field(
-        default_factory=socket.gethostname,
+        default_factory=_host_name,
         description="Stable name of this worker, unique in the group; null is the host name.",
     )
     group_protocol: Literal["auto", "consumer", "classic"] = Field(
@@ -168,9 +168,13 @@ class LimitSettings(_Section):
 class LimitOverrides(_Section):
     """Limits of one account, where they differ from the others'."""
 
-    tokens_max: int | None = Field(None, ge=1, le=10)
-    requests_per_minute_per_token: int | None = Field(None, ge=1, le=6000)
-    token_mints_per_30_min: int | None = Field(None, ge=1, le=1000)
+    tokens_max: int | None = Field(None, ge=1, le=10, description="As `limits.tokens_max`, for this account.")
+    requests_per_minute_per_token: int | None = Field(
+        None, ge=1, le=6000, description="As `limits.requests_per_minute_per_token`, for this account."
+    )
+    token_mints_per_30_min: int | None = Field(
+        None, ge=1, le=1000, description="As `limits.token_mints_per_30_min`, for this account."
+    )
 
 
 class AccountSettings(_Section):
@@ -227,9 +231,9 @@ class WindowSettings(_Section):
 class PriorityOffsets(_Section):
     """How long after `starts_at` an intent of each priority may leave without being late."""
 
-    high: float = Field(0, ge=0, le=86_400)
-    normal: float = Field(30, ge=0, le=86_400)
-    low: float = Field(300, ge=0, le=86_400)
+    high: float = Field(0, ge=0, le=86_400, description="How long after `starts_at` a `high` intent is not yet late.")
+    normal: float = Field(30, ge=0, le=86_400, description="The same for `normal` intents.")
+    low: float = Field(300, ge=0, le=86_400, description="The same for `low` intents.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
