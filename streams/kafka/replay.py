@@ -1,0 +1,153 @@
+"""Read a partition of the journal from its beginning to where it ends now.
+
+Decided here: what "to the end" means. The target is the *high watermark*, taken from a ``read_uncommitted`` handle when
+the replay begins; the end that a ``read_committed`` reader is told may lie before a transaction that is still open, or
+that is committed with its markers not yet written. What must stay true: a replay that returns has seen every entry that
+was committed before it began; one that cannot get there raises, and never returns early.
+"""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from streams.kafka.client_config import KafkaOptions, reader_config
+
+# Enough for a chunk to be cheap to hand over, few enough not to hold up the event loop while it is applied.
+CHUNK_MESSAGES_MAX: Final = 1_000
+_LOOKUP_TIMEOUT_S: Final = 15.0
+_WAIT_S: Final = 0.2
+# The library's own codes begin with an underscore and are public all the same.
+_PARTITION_EOF: Final = KafkaError._PARTITION_EOF  # noqa: SLF001
+# The client goes on by itself after these; a broker that stays away is noticed by the lack of progress.
+_PASSING: Final = frozenset(
+    {
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._RESOLVE,  # noqa: SLF001
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._TRANSPORT,  # noqa: SLF001
+    }
+)
+
+
+class ReplayStalled(Exception):
+    """The end of the partition cannot be reached: nothing came for too long, or the log ends before it."""
+
+    def __init__(self, topic: str, partition: int, position: int, target: int, cause: str) -> None:
+        super().__init__(f"replay of {topic}[{partition}] stands at offset {position} of {target}: {cause}")
+        self.topic = topic
+        self.partition = partition
+        self.position = position
+        self.target = target
+
+
+async def replay(
+    options: KafkaOptions,
+    topic: str,
+    partition: int,
+    apply: Callable[[Sequence[Message]], None],
+    *,
+    stall_timeout_s: float = 30.0,
+) -> int:
+    """Read ``topic``'s ``partition`` as ``read_committed``, from its beginning to its high watermark of now.
+
+    ``apply`` is called on the event loop with up to 1,000 messages at a time, in order; reading happens in threads.
+    May be cancelled.
+
+    Returns:
+        The number of messages read.
+
+    Raises:
+        ReplayStalled: no progress for ``stall_timeout_s``, or the log ends before the target.
+        KafkaException: the partition cannot be read.
+    """
+    count = 0
+    reader = _Reader(options, topic, partition, stall_timeout_s)
+    try:
+        await asyncio.to_thread(reader.open)
+        while not reader.done:
+            messages = await asyncio.to_thread(reader.read)
+            apply(messages)
+            count += len(messages)
+    finally:
+        # In a thread and behind the reader's lock: after a cancellation a read may still be under way.
+        await asyncio.to_thread(reader.close)
+    return count
+
+
+class _Reader:
+    """Blocking side of a replay."""
+
+    def __init__(self, options: KafkaOptions, topic: str, partition: int, stall_timeout_s: float) -> None:
+        self._options = options
+        self._topic = topic
+        self._partition = partition
+        self._stall_timeout_s = stall_timeout_s
+        self._consumer = Consumer(reader_config(options))
+        self._lock = threading.Lock()
+        self._position = 0
+        self._target = 0
+        self._moved_at_s = 0.0
+
+    @property
+    def done(self) -> bool:
+        """Whether everything up to the target was read."""
+        return self._position >= self._target
+
+    def open(self) -> None:
+        """Take the target and begin to fetch."""
+        with self._lock:
+            self._position, self._target = self._watermarks()
+            self._moved_at_s = time.monotonic()
+            if not self.done:
+                self._consumer.assign([TopicPartition(self._topic, self._partition, self._position)])
+
+    def read(self) -> list[Message]:
+        """Return what has come, possibly nothing."""
+        with self._lock:
+            first = self._consumer.poll(_WAIT_S)
+            polled = [] if first is None else [first, *self._consumer.consume(CHUNK_MESSAGES_MAX - 1, 0)]
+            before = self._position
+            messages = [message for message in polled if self._advance(message)]
+            now_s = time.monotonic()
+            if self._position != before:
+                self._moved_at_s = now_s
+            elif now_s - self._moved_at_s > self._stall_timeout_s:
+                raise self._stalled(f"nothing came for {self._stall_timeout_s:g} s")
+        return messages
+
+    def close(self) -> None:
+        """End the fetching, after a read that is still under way."""
+        with self._lock:
+            self._consumer.close()
+
+    def _advance(self, message: Message) -> bool:
+        error, offset = message.error(), message.offset()
+        if error is None:
+            assert offset is not None
+            self._position = offset + 1
+            return True
+        if error.code() == _PARTITION_EOF:
+            assert offset is not None
+            # Beyond the markers and aborted messages at the end, which are never delivered.
+            self._position = max(self._position, offset)
+            if not self.done and (end := self._watermarks()[1]) < self._target:
+                raise self._stalled(f"the log ends at {end}, it was cut off since the replay began")
+        elif error.code() not in _PASSING:
+            raise KafkaException(error)
+        return False
+
+    def _watermarks(self) -> tuple[int, int]:
+        # To a ``read_committed`` handle the broker tells the last stable offset instead.
+        uncommitted = reader_config(self._options) | {"isolation.level": "read_uncommitted"}
+        with contextlib.closing(Consumer(uncommitted)) as handle:
+            place = TopicPartition(self._topic, self._partition)
+            low, high = handle.get_watermark_offsets(place, timeout=_LOOKUP_TIMEOUT_S)
+        return low, high
+
+    def _stalled(self, cause: str) -> ReplayStalled:
+        return ReplayStalled(self._topic, self._partition, self._position, self._target, cause)
