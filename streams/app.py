@@ -1,0 +1,143 @@
+"""The composition root: settings in, a worker out. The only file that knows everyone."""
+
+import random
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from typing import Literal, cast, get_args
+
+import faust
+import uuid_utils
+from confluent_kafka import Message
+from faust.types import StreamT
+
+from streams import __version__
+from streams.accounts import AccountBook
+from streams.app_options import client_options, encoder, intake_rules, kafka_options, lane_options
+from streams.contracts.journal import Packer
+from streams.contracts.request import RequestKind
+from streams.kafka.client_config import KafkaOptions
+from streams.kafka.committer import Committer
+from streams.kafka.lease import Chunk
+from streams.kafka.replay import replay
+from streams.kafka.transport import FAUST_SETTINGS, TransportOptions, chunk_topic, install
+from streams.kafka.transport_options import end_process
+from streams.lane.lane import Lane, Tools
+from streams.lane.recovery import JournalFold
+from streams.lane.tokens import Sealer
+from streams.settings import REVOKE_BOUND_S, ConfigError, Settings
+from streams.telemetry.health import Health
+from streams.telemetry.metrics import Metrics, create_registry
+from streams.telemetry.server import TelemetryServer
+from streams.truecaller.client import Observe, TruecallerClient
+from streams.worker.consuming import ConsumingSampler
+from streams.worker.hooks import PartitionHooks
+from streams.worker.housekeeping import Housekeeping
+from streams.worker.lane_runner import LaneRunner
+from streams.worker.observe import LaneObserver
+from streams.worker.process import WorkerProcess
+from streams.worker.requests import LaneRequests
+from streams.worker.route import Router
+from streams.worker.sealing import AccountSealer, NoSealer
+from streams.worker.submit import Submitter
+from streams.worker.takeover import ReadJournal, TakeOver
+
+
+def create_app(settings: Settings) -> WorkerProcess:
+    """Put a worker together. To be called in the event loop that it will run in.
+
+    Raises:
+        ConfigError: The credentials of an account cannot be read.
+    """
+    accounts = AccountBook(settings)
+    if problems := accounts.check():
+        raise ConfigError(*problems)
+    kafka = kafka_options(settings)
+    registry = create_registry()
+    metrics, health = Metrics(registry, __version__), Health()
+    encoding = encoder(settings)
+    client = TruecallerClient(client_options(settings), _observe_requests(metrics))
+
+    # The committers fence with what the transport knows of the group, which is there only once it is installed below.
+    def group_metadata() -> bytes | None:
+        return ownership.group_metadata()
+
+    def committer(name: Literal["route", "lanes"]) -> Committer:
+        observe = metrics.commit_observer(name)
+        return Committer(kafka, name=name, group_metadata=group_metadata, on_fatal=end_process, observe=observe)
+
+    to_route, to_lanes = committer("route"), committer("lanes")
+    requests = LaneRequests(client, accounts, settings.api.submit_version)
+    runner = LaneRunner(to_lanes, requests, encoding, LaneObserver(metrics), end_process)
+    take_over = TakeOver(
+        runner, _journal_reader(kafka, settings.kafka.topics.journal), _lane_factory(settings, accounts)
+    )
+    hooks = PartitionHooks(settings.kafka.topics.parcels, take_over, to_route, to_lanes, metrics)
+    app = faust.App("callstream", **FAUST_SETTINGS)
+    transport = TransportOptions(
+        kafka=kafka, hooks=hooks, start_at=settings.kafka.start_at, revoke_timeout_s=REVOKE_BOUND_S
+    )
+    ownership = install(app, transport)
+    submitter = Submitter(runner, ownership, settings.lane.intents_max, settings.worker_intents_max)
+    router = Router(intake_rules(settings, accounts), encoding, settings.kafka.partitions, to_route, metrics)
+    _add_agent(app, settings.kafka.topics.intents, router.run)
+    _add_agent(app, settings.kafka.topics.parcels, submitter.run)
+    sampler = ConsumingSampler(
+        settings.kafka.topics.intents, settings.kafka.topics.parcels, ownership, runner, metrics, health
+    )
+    return WorkerProcess(
+        instance=kafka.instance,
+        app=app,
+        committers=(to_route, to_lanes),
+        runner=runner,
+        housekeeping=Housekeeping(runner, submitter, sampler.sample),
+        client=client,
+        health=health,
+        metrics=metrics,
+        telemetry=TelemetryServer(settings.metrics.host, settings.metrics.port, registry, health),
+    )
+
+
+def _add_agent(app: faust.App, topic: str, run: Callable[[AsyncIterable[Chunk]], Awaitable[None]]) -> None:
+    async def agent(stream: StreamT[Chunk]) -> None:
+        await run(_chunks(stream))
+
+    agent.__name__ = agent.__qualname__ = run.__qualname__.replace(".", "_")
+    app.agent(chunk_topic(app, topic))(agent)
+
+
+async def _chunks(stream: StreamT[Chunk]) -> AsyncIterator[Chunk]:
+    async for event in stream.events():
+        yield cast("Chunk", event.value)
+
+
+def _observe_requests(metrics: Metrics) -> Observe:
+    seconds_of = {kind: metrics.request_seconds.labels(kind).observe for kind in get_args(RequestKind)}
+    return lambda kind, _status, seconds: seconds_of[kind](seconds)
+
+
+def _journal_reader(kafka: KafkaOptions, topic: str) -> ReadJournal:
+    async def read_journal(partition: int) -> JournalFold:
+        fold = JournalFold()
+
+        def apply(messages: Sequence[Message]) -> None:
+            for message in messages:
+                fold.apply(message.key(), message.value())
+
+        await replay(kafka, topic, partition, apply)
+        return fold
+
+    return read_journal
+
+
+def _lane_factory(settings: Settings, accounts: AccountBook) -> Callable[[str], Lane]:
+    packer = Packer()
+    rng = random.SystemRandom()
+
+    def new_lane(account_id: str) -> Lane:
+        account = accounts.get(account_id)
+        sealer: Sealer = NoSealer()
+        if account is not None:
+            sealer = AccountSealer(account_id, accounts.credentials(account_id).api_key)
+        tools = Tools(rng, lambda: str(uuid_utils.uuid7()), sealer, packer)
+        return Lane(lane_options(settings, account_id, account), tools)
+
+    return new_lane

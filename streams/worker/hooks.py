@@ -1,0 +1,43 @@
+"""What happens when partitions come and go, by the topic they belong to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from streams.kafka.committer import Committer
+from streams.kafka.lease import Lease
+from streams.telemetry.metrics import Metrics
+from streams.worker.clock import boot_s
+from streams.worker.takeover import TakeOver
+
+# Longer than a transaction may take at worst; the transport's own bound on a revocation comes first.
+DRAIN_S = 30.0
+
+
+@dataclass(eq=False, slots=True)
+class PartitionHooks:
+    """The transport's hooks. Intents need nothing but their commits; parcels need their lanes."""
+
+    parcels_topic: str
+    take_over: TakeOver
+    route_committer: Committer
+    lanes_committer: Committer
+    metrics: Metrics
+
+    async def assigned(self, lease: Lease) -> None:
+        """Prepare for a partition; its first chunk follows."""
+        if lease.topic == self.parcels_topic:
+            await self.take_over.assigned(lease)
+        self.metrics.rebalance_seconds.labels("assigned").observe(boot_s() - lease.assigned_at_s)
+
+    async def revoked(self, leases: Sequence[Lease], *, lost: bool) -> None:
+        """Give partitions up: what is finished is committed first, unless they are lost already."""
+        began_s = boot_s()
+        parcels = [lease for lease in leases if lease.topic == self.parcels_topic]
+        intents = [lease for lease in leases if lease.topic != self.parcels_topic]
+        await self.take_over.revoked(parcels, lost=lost)
+        if not lost:
+            await self.route_committer.drain(intents, DRAIN_S)
+            await self.lanes_committer.drain(parcels, DRAIN_S)
+        self.route_committer.abandon(intents)
+        self.lanes_committer.abandon(parcels)
+        self.metrics.rebalance_seconds.labels("lost" if lost else "revoked").observe(boot_s() - began_s)

@@ -1,0 +1,52 @@
+"""What happens once a second: offsets with nothing else to write, the journal's head, back-pressure, gauges."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from streams.contracts.journal import HeadEntry, JournalKey, encode_entry
+from streams.kafka.lease import Lease
+from streams.kafka.message import OutMessage
+from streams.worker.clock import boot_s, read_clock
+from streams.worker.lane_runner import LaneRunner
+from streams.worker.owned import OwnedPartition
+from streams.worker.submit import Submitter
+
+PERIOD_S = 1.0
+
+# How far the journal's head may lag behind the committed offset. It only has to tell a lost offset from a first start.
+HEAD_PERIOD_S = 10.0
+
+
+@dataclass(eq=False, slots=True)
+class Housekeeping:
+    """Keeps house for the lanes. ``sample_consuming`` reports how the consumed topics stand."""
+
+    runner: LaneRunner
+    submitter: Submitter
+    sample_consuming: Callable[[], None]
+    _heads: dict[Lease, tuple[float, int]] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Keep house until cancelled."""
+        while True:
+            await asyncio.sleep(PERIOD_S)
+            partitions = [p for p in self.runner.partitions.values() if not p.draining]
+            for partition in partitions:
+                self._commit_offset(partition)
+            self._heads = {lease: head for lease, head in self._heads.items() if lease in self.runner.partitions}
+            self.submitter.resume_where_there_is_room()
+            self.runner.observer.sampled(partitions, read_clock())
+            self.sample_consuming()
+
+    def _commit_offset(self, partition: OwnedPartition) -> None:
+        offset = partition.offset.committable()
+        written_at_s, written = self._heads.get(partition.lease, (float("-inf"), -1))
+        messages = []
+        if offset != written and boot_s() - written_at_s >= HEAD_PERIOD_S:
+            self._heads[partition.lease] = (boot_s(), offset)
+            head = HeadEntry(partition.lease.topic_id, offset)
+            journal, key = self.runner.encoder.topics.journal, str(JournalKey("head")).encode()
+            messages.append(OutMessage(journal, encode_entry(head), key, partition.lease.partition))
+        if messages or offset != partition.submitted_offset:
+            self.runner.submit_messages(partition, messages)

@@ -1,0 +1,193 @@
+"""The shell that runs the lanes of one worker: it does what they want, and tells them what happened.
+
+One scheduler for all lanes, so that thousands of them cost nothing while they are idle: a lane is stepped when
+something happened to it or when its time has come. What must stay true: a request leaves only on a live lease that a
+commit has confirmed within :data:`FRESH_S`; a request that has left is never cancelled, its answer is always recorded
+if the lease still allows it.
+"""
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+from streams.kafka.committer import Committer, LeaseLost
+from streams.kafka.lease import Chunk, Lease
+from streams.kafka.message import OutMessage
+from streams.lane import answers
+from streams.lane.actions import Action, Check, Mint, Post, Write
+from streams.lane.instant import Instant
+from streams.worker.clock import boot_s, read_clock
+from streams.worker.encode import Encoder
+from streams.worker.observe import LaneObserver
+from streams.worker.owned import OwnedLane, OwnedPartition
+from streams.worker.requests import LaneRequests
+
+# A worker whose Kafka is gone, or that was paused, stops calling the API after this: its accounts may have a new owner.
+FRESH_S = 5.0
+
+# The resolution of the schedule; also keeps a lane that is always due from starving everything else.
+TICK_S = 0.001
+
+
+@dataclass(eq=False, slots=True)
+class LaneRunner:
+    """Runs the lanes of all owned partitions. ``on_fatal`` gets an exit code and a reason; it does not return."""
+
+    committer: Committer
+    requests: LaneRequests
+    encoder: Encoder
+    observer: LaneObserver
+    on_fatal: Callable[[int, str], None]
+    partitions: dict[Lease, OwnedPartition] = field(default_factory=dict)
+    _schedule: list[tuple[float, int, OwnedLane]] = field(default_factory=list)
+    _order: "itertools.count[int]" = field(default_factory=itertools.count)
+    _touched: dict[OwnedLane, None] = field(default_factory=dict)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def run(self) -> None:
+        """Step lanes until cancelled."""
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle | None = None
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if timer is not None:
+                timer.cancel()
+            next_s = self._step_due()
+            timer = None
+            if next_s < float("inf"):
+                timer = loop.call_later(max(TICK_S, next_s - boot_s()), self._wake.set)
+
+    def touch(self, lanes: Iterable[OwnedLane]) -> None:
+        """Something happened to these lanes: step them soon."""
+        self._touched.update(dict.fromkeys(lanes))
+        self._wake.set()
+
+    def _step_due(self) -> float:
+        now_s = boot_s()
+        due = dict(self._touched)
+        self._touched.clear()
+        while self._schedule and self._schedule[0][0] <= now_s:
+            wake_at_s, _, owned = heapq.heappop(self._schedule)
+            if owned.wake_at_s == wake_at_s:
+                due[owned] = None
+        for owned in due:
+            self._step(owned)
+        return self._schedule[0][0] if self._schedule else float("inf")
+
+    def _step(self, owned: OwnedLane) -> None:
+        if owned.partition.draining:
+            return
+        now = read_clock()
+        for action in owned.lane.step(now):
+            self._perform(owned, action, now)
+        wake_at_s = owned.lane.wake_at(now)
+        if wake_at_s != owned.wake_at_s:
+            owned.wake_at_s = wake_at_s
+            if wake_at_s < float("inf"):
+                heapq.heappush(self._schedule, (wake_at_s, next(self._order), owned))
+
+    # -- actions
+
+    def _perform(self, owned: OwnedLane, action: Action, now: Instant) -> None:
+        match action:
+            case Write():
+                self.submit(owned, action, now)
+            case Post():
+                self._start(owned, self._post(owned, action))
+            case Check():
+                self._start(owned, self._check(owned, action))
+            case Mint():
+                self._start(owned, self._mint(owned))
+
+    def submit(self, owned: OwnedLane, write: Write, now: Instant) -> None:
+        """Hand a write to the committer, with the offset of its partition that it makes valid."""
+        partition = owned.partition
+        partition.taken(write.taken)
+        messages = self.encoder.write(write, owned.account_id, partition.lease.partition, now.wall_ms)
+        self.observer.written(owned, write, now)
+        unit = self.submit_messages(partition, messages)
+        unit.add_done_callback(lambda done: self._durable(owned, write.serial, done))
+
+    def submit_messages(self, partition: OwnedPartition, messages: list[OutMessage]) -> "asyncio.Future[None]":
+        """Hand messages to the committer on behalf of a partition, with its offset as it is now."""
+        partition.submitted_offset = partition.offset.committable()
+        return self.committer.submit(partition.lease, messages, partition.submitted_offset)
+
+    def _durable(self, owned: OwnedLane, serial: int, unit: "asyncio.Future[None]") -> None:
+        error = None if unit.cancelled() else unit.exception()
+        if unit.cancelled() or isinstance(error, LeaseLost):
+            return  # the partition has a new owner, who starts from what was committed
+        if error is not None:
+            self.on_fatal(1, f"a unit failed: {type(error).__name__}")
+        if serial and not owned.partition.draining:
+            owned.lane.durable(serial)
+            self.touch([owned])
+
+    def _start(self, owned: OwnedLane, request: Awaitable[Write]) -> None:
+        task = asyncio.ensure_future(self._finish(owned, request))
+        owned.partition.requests.add(task)
+        task.add_done_callback(owned.partition.requests.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Future[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.on_fatal(1, f"a request's task failed: {type(error).__name__}")
+
+    async def _finish(self, owned: OwnedLane, request: Awaitable[Write]) -> None:
+        write = await request
+        if not owned.partition.lease.lost:
+            self.submit(owned, write, read_clock())
+            self.touch([owned])
+
+    # -- requests
+
+    async def _post(self, owned: OwnedLane, action: Post) -> Write:
+        if not await self._confirmed(owned.partition):
+            return owned.lane.not_sent(owned.lane.batches[action.batch_ref], read_clock())
+        sent = read_clock()
+        verdict = await self.requests.post(owned.account_id, action)
+        now = read_clock()
+        self.observer.answered("post", owned, action.batch_ref, verdict, now.boot_s - sent.boot_s)
+        return answers.posted(owned.lane, action.batch_ref, verdict, sent.wall_ms, now)
+
+    async def _check(self, owned: OwnedLane, action: Check) -> Write:
+        if not await self._confirmed(owned.partition):
+            return owned.lane.not_checked(owned.lane.batches[action.batch_ref], read_clock())
+        sent = read_clock()
+        verdict = await self.requests.check(owned.account_id, action)
+        now = read_clock()
+        self.observer.answered("check", owned, action.batch_ref, verdict, now.boot_s - sent.boot_s)
+        return answers.checked(owned.lane, action.batch_ref, verdict, sent.wall_ms, now)
+
+    async def _mint(self, owned: OwnedLane) -> Write:
+        sent = read_clock()
+        verdict = await self.requests.mint(owned.account_id)
+        now = read_clock()
+        self.observer.answered("mint", owned, None, verdict, now.boot_s - sent.boot_s)
+        return answers.minted(owned.lane, verdict, sent.wall_ms, now)
+
+    async def _confirmed(self, partition: OwnedPartition) -> bool:
+        """Whether a request may leave now: make a commit confirm the lease if none has lately."""
+        while partition.lease.alive:
+            confirmed_s = self.committer.fresh_at_s(partition.lease)
+            if confirmed_s is not None and boot_s() - confirmed_s < FRESH_S:
+                return True
+            try:
+                await self.submit_messages(partition, [])
+            except LeaseLost:
+                return False
+        return False
+
+    # -- partitions
+
+    def take(self, chunk: Chunk) -> OwnedPartition | None:
+        """Hand a chunk of parcels to its lanes; ``None`` where its partition is not ours any more."""
+        partition = self.partitions.get(chunk.lease)
+        if partition is None or partition.draining:
+            return None
+        self.touch(partition.take(chunk, read_clock()))
+        return partition

@@ -1,0 +1,117 @@
+"""What people see of the lanes: metrics and log events. Nothing here changes what happens."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+
+from streams.contracts.journal import BatchState
+from streams.contracts.outcome import Status
+from streams.contracts.request import RequestKind
+from streams.lane.actions import Outcomes, Write
+from streams.lane.instant import Instant
+from streams.lane.verdict import (
+    Accepted,
+    CheckVerdict,
+    Minted,
+    PostVerdict,
+    Split,
+    Statuses,
+    TokenVerdict,
+    verdict_name,
+)
+from streams.telemetry.metrics import REJECTED, Metrics
+from streams.worker.owned import OwnedLane, OwnedPartition
+
+log = structlog.stdlib.get_logger(__name__)
+
+Verdict = PostVerdict | CheckVerdict | TokenVerdict
+
+_FINAL = (Status.DELIVERED, Status.FAILED, Status.UNKNOWN)
+
+
+@dataclass(eq=False, slots=True)
+class LaneObserver:
+    """Counts and logs what lanes do."""
+
+    metrics: Metrics
+    _status_counters: dict[Status, Callable[[float], None]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._status_counters = {status: self.metrics.outcomes.labels(status).inc for status in Status}
+
+    def written(self, owned: OwnedLane, write: Write, now: Instant) -> None:
+        """A lane's write is about to be submitted."""
+        for group in write.outcomes:
+            self._status_counters[group.status](len(group.held))
+            if group.status is Status.ACCEPTED:
+                self._accepted(group, now)
+            elif group.status in _FINAL:
+                self._final(owned, group, now)
+        if write.dead:
+            self.metrics.dead_letters.labels(REJECTED).inc(len(write.dead))
+
+    def _accepted(self, group: Outcomes, now: Instant) -> None:
+        self.metrics.batch_records.observe(len(group.held))
+        waits: dict[str, list[float]] = {}
+        for held in group.held:
+            waits.setdefault(held.row.priority, []).append((now.wall_ms - held.row.recorded_at) / 1000)
+        for priority, seconds in waits.items():
+            self.metrics.intent_accept_seconds.labels(priority).observe_many(seconds)
+
+    def _final(self, owned: OwnedLane, group: Outcomes, now: Instant) -> None:
+        batch = owned.lane.batches.get(group.batch_ref or "")
+        accepted_at = batch.entry.accepted_at if batch else None
+        if accepted_at is not None:
+            final_seconds = self.metrics.intent_final_seconds.labels(group.status)
+            final_seconds.observe((now.wall_ms - accepted_at) / 1000, len(group.held))
+
+    def answered(self, kind: RequestKind, owned: OwnedLane, ref: str | None, verdict: Verdict, seconds: float) -> None:
+        """A request of a lane was answered, or failed."""
+        name = verdict_name(verdict)
+        self.metrics.requests.labels(kind, name).inc()
+        event = log.bind(account_id=owned.account_id, batch_ref=ref, seconds=round(seconds, 3))
+        match verdict:
+            case Accepted(batch_id):
+                event.info("batch_accepted", batch_id=batch_id, records=owned.lane.batches[ref or ""].unsettled_count)
+            case Statuses(records):
+                event.debug("batch_checked", records=len(records))
+            case Minted():
+                event.info("token_minted")
+            case Split(code, at, _):
+                event.warning("batch_rejected", code=code, field=at)
+            case _:
+                event.warning(f"{kind}_{name}", cause=verdict.cause)
+
+    def replayed(self, seconds: float) -> None:
+        """The journal of a partition was read."""
+        self.metrics.replay_seconds.observe(seconds)
+
+    def sampled(self, partitions: Iterable[OwnedPartition], now: Instant) -> None:
+        """The gauges, about once a second."""
+        metrics = self.metrics
+        states: Counter[str] = Counter()
+        batches: Counter[BatchState] = Counter()
+        waiting = tokens = used = slots = 0
+        oldest_s = 0.0
+        for partition in partitions:
+            for owned in partition.lanes.values():
+                lane = owned.lane
+                states["full" if lane.full else "running"] += 1
+                waiting += len(lane.window)
+                oldest_s = max(oldest_s, now.boot_s - lane.window_since_s) if lane.window else oldest_s
+                batches.update(batch.entry.state for batch in lane.batches.values())
+                for token in lane.tokens.usable(now):
+                    tokens += 1
+                    slots += token.pace.limit
+                    used += token.pace.used(now.boot_s)
+        for state in ("running", "full"):
+            metrics.lanes.labels(state).set(states[state])
+        for batch_state in (BatchState.UNSENT, BatchState.OPEN, BatchState.AMBIGUOUS, BatchState.ACCEPTED):
+            metrics.open_batches.labels(batch_state).set(batches[batch_state])
+        metrics.window_records.set(waiting)
+        metrics.window_oldest_seconds.set(oldest_s)
+        metrics.tokens.set(tokens)
+        metrics.budget_slots.labels("used").set(used)
+        metrics.budget_slots.labels("free").set(slots - used)

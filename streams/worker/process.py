@@ -1,0 +1,89 @@
+"""The life of one worker process: start, run until told to stop or until something fails, drain.
+
+What must stay true: the committers are there before the first chunk and until the last hand-over is committed; the
+death of any task ends the process, so that there is never a worker that is half alive.
+"""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import faust
+import structlog
+
+from streams import __version__
+from streams.contracts.exits import ExitCode
+from streams.kafka.committer import Committer
+from streams.kafka.transport_options import end_process
+from streams.telemetry.health import Health
+from streams.telemetry.loop import heartbeat
+from streams.telemetry.metrics import Metrics
+from streams.telemetry.server import TelemetryServer
+from streams.truecaller.client import TruecallerClient
+from streams.worker.housekeeping import Housekeeping
+from streams.worker.lane_runner import LaneRunner
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class WorkerProcess:
+    """One worker process, ready to run."""
+
+    instance: str
+    app: faust.App
+    committers: tuple[Committer, Committer]
+    runner: LaneRunner
+    housekeeping: Housekeeping
+    client: TruecallerClient
+    health: Health
+    metrics: Metrics
+    telemetry: TelemetryServer
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> ExitCode:
+        """Work until SIGTERM or SIGINT, then drain; or until something fails.
+
+        Raises:
+            InstanceTaken: Another worker runs under the same instance name.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        self.telemetry.start()
+        for committer in self.committers:
+            await committer.start()
+        tasks = [
+            loop.create_task(self._until_failure(work))
+            for work in (self.runner.run(), self.housekeeping.run(), heartbeat(self.health, self.metrics))
+        ]
+        log.info("worker_started", version=__version__, instance=self.instance)
+        await self.app.start()
+        self.health.release("starting")
+        await self._stop_or_crash()
+        self.health.hold("draining")
+        await self.app.stop()
+        crashed = self.app.crashed
+        for committer in self.committers:
+            await committer.stop()
+        for task in tasks:
+            task.cancel()
+        await self.client.aclose()
+        self.telemetry.stop()
+        log.info("worker_stopped", crashed=crashed)
+        return ExitCode.CRASH if crashed else ExitCode.DONE
+
+    async def _stop_or_crash(self) -> None:
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._stop, self.app._crashed)]  # noqa: SLF001 - mode has no public way to wait for a crash
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+    async def _until_failure(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            log.exception("task_failed")
+            end_process(ExitCode.CRASH, f"a task of the worker failed: {type(error).__name__}")
