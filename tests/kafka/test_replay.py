@@ -63,7 +63,7 @@ async def test_committed_entries_come_in_order_and_aborted_ones_never(options, n
     assert await replayed(options, topic, 1) == [77]
 
 
-async def test_an_open_transaction_is_waited_for(options, new_topic, writer, bootstrap):
+async def test_an_open_transaction_is_waited_for(options, new_topic, writer, bootstrap, monkeypatch):
     topic = new_topic(1)
     write(writer, topic, [1])
     writer.begin_transaction()
@@ -74,15 +74,17 @@ async def test_an_open_transaction_is_waited_for(options, new_topic, writer, boo
     other.init_transactions(30)
     write(other, topic, [3])
     seen: list[int] = []
-    first = asyncio.Event()
+    idle = asyncio.Event()
 
     def apply(messages):
         seen.extend(int(message.value()) for message in messages)
-        if seen:
-            first.set()
+        if seen and not messages:
+            idle.set()
 
+    # What stands before the open transaction was read, and then nothing more comes.
+    monkeypatch.setattr(module, "_WAIT_S", 0.5)
     running = asyncio.create_task(replay(options, topic, 0, apply))
-    await first.wait()
+    await asyncio.wait([running, asyncio.create_task(idle.wait())], return_when=asyncio.FIRST_COMPLETED)
     assert seen == [1]
     assert not running.done()
     await asyncio.to_thread(writer.commit_transaction, 10)
