@@ -11,8 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Final
 
-from confluent_kafka import KafkaException
-
+from streams.contracts.exits import ExitCode, OperatorError
 from streams.kafka.claim import Claim, Hold
 from streams.kafka.lease import Chunk, Lease
 from streams.kafka.offsets import Offsets
@@ -112,6 +111,8 @@ class Ownership:
         self._poll.stop(orderly=orderly)
         await asyncio.shield(asyncio.wrap_future(self._poll.ended))
         await asyncio.gather(*self._ending.values(), return_exceptions=True)
+        # Its connections end with it.
+        self._offsets = None
 
     def taken(self, chunk: Chunk) -> None:
         """An agent has taken ``chunk``."""
@@ -160,12 +161,8 @@ class Ownership:
             self._poll.begin(claim)
         except PartitionBlocked as blocked:
             self._block(claim, str(blocked))
-        except KafkaException as error:
-            where = f"{claim.topic}/{claim.partition}"
-            self._options.on_fatal(1, f"cannot find out where to start in {where}: {error.args[0].str()}")
         except Exception as error:  # noqa: BLE001 - a partition that cannot be started must not be forgotten
-            where = f"{claim.topic}/{claim.partition}"
-            self._options.on_fatal(1, f"starting {where} failed: {type(error).__name__}: {error}")
+            self._fail(f"starting {claim.topic}/{claim.partition} failed", error)
 
     async def _lease_of(self, claim: Claim) -> Lease:
         assert self._offsets is not None
@@ -187,6 +184,10 @@ class Ownership:
             logger.error("partition blocked: %s", reason)
             self._blocked[(claim.topic, claim.partition)] = reason
 
+    def _fail(self, what: str, error: Exception) -> None:
+        code = error.exit_code if isinstance(error, OperatorError) else ExitCode.CRASH
+        self._options.on_fatal(code, f"{what}: {type(error).__name__}: {error}")
+
     async def _end(self, claims: Sequence[Claim], *, lost: bool) -> None:
         ending = asyncio.current_task()
         assert ending is not None
@@ -201,7 +202,7 @@ class Ownership:
             if leases:
                 await self._options.hooks.revoked(leases, lost=lost)
         except Exception as error:
-            self._options.on_fatal(1, f"giving up partitions failed: {type(error).__name__}: {error}")
+            self._fail("giving up partitions failed", error)
             raise
         finally:
             self._forget(claims, ending)

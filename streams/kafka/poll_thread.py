@@ -21,6 +21,7 @@ from typing import Final, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from streams.contracts.exits import ExitCode
 from streams.kafka.chunks import Cutter
 from streams.kafka.claim import Backlog, Claim, Hold
 from streams.kafka.client_config import GroupProtocol, consumer_config
@@ -42,7 +43,11 @@ KICK_TIMEOUT_S: Final = 0.2
 KICK_AFTER_REBALANCE_S: Final = 0.3
 COMPLAIN_EVERY_S: Final = 10.0
 
-_UNSUPPORTED: Final = frozenset({KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE})  # noqa: SLF001 - this is how the client publishes its own error codes
+# A fatal error comes as code _FATAL; what happened is in its text only.
+_REFUSALS: Final = tuple(
+    KafkaError(code).str()
+    for code in (KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE)  # noqa: SLF001 - a published code
+)
 
 
 class Listener(Protocol):
@@ -88,7 +93,10 @@ class PollThread:
         self._metadata: bytes | None = None
         self._stopping = False
         self._orderly = True
-        self._client_failure: KafkaError | None = None
+        self._client_log = logging.Logger(f"{__name__}.client")  # noqa: LOG001 - its filter must not outlive this instance
+        self._client_log.parent = logger
+        # The client calls a refusal that we answer a fatal error, in a line of its own.
+        self._client_log.addFilter(lambda record: not self._is_refusal(record.getMessage()))
         self._kicks: set[Claim] = set()
         self._kick_all_until_s = 0.0
         self._complained_s: dict[int, float] = {}
@@ -158,14 +166,13 @@ class PollThread:
             while not self._stopping:
                 self._be_member()
         except Exception as error:  # noqa: BLE001 - whatever it was, a worker that does not poll must not live on
-            self._options.on_fatal(1, f"the Kafka consumer failed: {_told(error)}")
+            self._options.on_fatal(ExitCode.CRASH, f"the Kafka consumer failed: {_told(error)}")
         finally:
             self._metadata = None
             self.ended.set_result(None)
 
     def _be_member(self) -> None:
-        config = consumer_config(self._options.kafka, self._protocol) | {"error_cb": self._on_client_error}
-        consumer = Consumer(config, logger=logger)
+        consumer = Consumer(consumer_config(self._options.kafka, self._protocol), logger=self._client_log)
         try:
             consumer.subscribe(
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -175,7 +182,6 @@ class PollThread:
         except _ProtocolRefused as refusal:
             logger.warning("group protocol 'consumer' is refused (%s), going on with 'classic'", refusal)
             self._protocol = "classic"
-            self._client_failure = None
         except BaseException:
             self._orderly = False
             raise
@@ -188,8 +194,6 @@ class PollThread:
         self._read_metadata(consumer)
         self._kick(consumer)
         first = consumer.poll(POLL_S)
-        if self._client_failure is not None:
-            raise self._failure(self._client_failure)
         if first is None:
             return
         reader = self._claims.get(_key(first))
@@ -305,14 +309,9 @@ class PollThread:
 
     # --- Errors -------------------------------------------------------------------------------------------------------
 
-    def _on_client_error(self, error: KafkaError) -> None:
-        # What is not fatal is in the client's log, and the client tries again by itself.
-        if error.fatal():
-            self._client_failure = error
-
     def _on_message_error(self, message: Message, error: KafkaError) -> None:
-        if error.fatal():
-            raise self._failure(self._client_failure or error)
+        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - a published code
+            raise _ProtocolRefused(error.str()) if self._is_refusal(error.str()) else ClientFailed(error.str())
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - a published code
             claim = self._claims.get(_key(message))
             if claim is not None and claim.cutter is not None:
@@ -325,12 +324,9 @@ class PollThread:
             self._complained_s[error.code()] = now_s
             logger.warning("Kafka consumer: %s: %s", error.name(), error.str())
 
-    def _failure(self, error: KafkaError) -> Exception:
-        told = f"{error.name()}: {error.str()}"
+    def _is_refusal(self, text: str) -> bool:
         may_fall_back = self._options.kafka.group_protocol == "auto" and self._protocol == "consumer"
-        if may_fall_back and error.code() in _UNSUPPORTED:
-            return _ProtocolRefused(told)
-        return ClientFailed(told)
+        return may_fall_back and any(refusal in text for refusal in _REFUSALS)
 
 
 def _key(message: Message) -> tuple[str, int]:
