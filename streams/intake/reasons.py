@@ -132,7 +132,7 @@ RULES: Final[Mapping[Code, Rule]] = {
         "{field} has the wrong JSON type", "timestamps are integers, attributes maps, all else strings"
     ),
     Code.MALFORMED_INTENT_ID: Rule(
-        "{field} is malformed", "use 1 to 64 of the letters A-Z and a-z, digits, dot, underscore, colon and dash"
+        "intent_id is malformed", "use 1 to 64 of the letters A-Z and a-z, digits, dot, underscore, colon and dash"
     ),
     Code.MALFORMED_UUID: Rule("{field} is not a UUID in canonical form", _UUID),
     Code.MALFORMED_PHONE: Rule(
@@ -150,7 +150,7 @@ RULES: Final[Mapping[Code, Rule]] = {
         "add the account to the configuration, or correct the id",
         Mender.EITHER,
     ),
-    Code.UNKNOWN_PRIORITY: Rule("{field} is none of high, normal, low", "send one of them, or leave it out"),
+    Code.UNKNOWN_PRIORITY: Rule("priority is none of high, normal, low", "send one of them, or leave it out"),
     Code.TEXT_TOO_SHORT: Rule("{field} is too short", f"characters once trimmed: {_LENGTHS}; or leave it out"),
     Code.TEXT_TOO_LONG: Rule(
         "{field} is too long", f"characters once trimmed: {_LENGTHS}; an emoji counts as two or more"
@@ -167,11 +167,11 @@ RULES: Final[Mapping[Code, Rule]] = {
         "avoid ! @ # $ % ^ & * ( ) _ + / anywhere and . , - at the ends, or set intents.reason_characters to warn",
         Mender.EITHER,
     ),
-    Code.TOO_MANY_ATTRIBUTES: Rule("{field} has too many entries", f"send at most {ATTRIBUTES_MAX}"),
+    Code.TOO_MANY_ATTRIBUTES: Rule("attributes has too many entries", f"send at most {ATTRIBUTES_MAX}"),
     Code.ATTRIBUTES_TOO_LARGE: Rule(
-        "{field} is too large", f"send at most {ATTRIBUTES_BYTES_MAX} bytes of UTF-8, names and values together"
+        "attributes is too large", f"send at most {ATTRIBUTES_BYTES_MAX} bytes of UTF-8, names and values together"
     ),
-    Code.ATTRIBUTE_CHARACTERS: Rule("{field} holds a control character", "remove it"),
+    Code.ATTRIBUTE_CHARACTERS: Rule("attributes holds a control character", "remove it"),
     Code.TIMESTAMP_IN_SECONDS: Rule("{field} is in seconds", _MILLISECONDS),
     Code.TIMESTAMP_IN_MICROSECONDS: Rule("{field} is in microseconds", _MILLISECONDS),
     Code.TIMESTAMP_IN_NANOSECONDS: Rule("{field} is in nanoseconds", _MILLISECONDS),

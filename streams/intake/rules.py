@@ -80,9 +80,9 @@ def _span_reason(starts_at: int, ends_at: int) -> Reason:
 def attributes_reason(attributes: Mapping[str, str]) -> Reason | None:
     """Say why ``attributes`` cannot be copied to outcomes. No control characters: others store them."""
     if len(attributes) > ATTRIBUTES_MAX:
-        return because(Code.TOO_MANY_ATTRIBUTES, "attributes")
+        return because(Code.TOO_MANY_ATTRIBUTES)
     joined = "".join((*attributes, *attributes.values()))
     if not joined.isprintable() and _CONTROL.search(joined):
-        return because(Code.ATTRIBUTE_CHARACTERS, "attributes")
+        return because(Code.ATTRIBUTE_CHARACTERS)
     bytes_count = len(joined) if joined.isascii() else len(joined.encode())
-    return because(Code.ATTRIBUTES_TOO_LARGE, "attributes") if bytes_count > ATTRIBUTES_BYTES_MAX else None
+    return because(Code.ATTRIBUTES_TOO_LARGE) if bytes_count > ATTRIBUTES_BYTES_MAX else None
