@@ -214,9 +214,7 @@ def _cause(error: httpx.TransportError, handed: Handed) -> str:
         return "connect_timeout"
     if isinstance(error, httpx.ConnectError):
         return "connect_failed"
-    if handed is Handed.NOTHING:
-        return "not_sent"
-    return "answer_malformed" if isinstance(error, httpx.RemoteProtocolError) else "no_answer"
+    return "not_sent" if handed is Handed.NOTHING else "no_answer"
 
 
 def _answer(response: httpx.Response, body: bytes, flaw: str | None, handed: Handed) -> Answer:

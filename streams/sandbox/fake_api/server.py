@@ -6,6 +6,8 @@ is applied is written down whatever becomes of the connection.
 """
 
 import asyncio
+import socket
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -150,8 +152,7 @@ class FakeTruecaller:
             await self._stopping.wait()
         elif reply.effect is Effect.CUT:
             return await self._cut(request, response, body)
-        if request.transport is not None:
-            request.transport.abort()
+        _reset(request.transport)
         return response
 
     async def _cut(self, request: web.BaseRequest, response: web.Response, body: bytes) -> web.StreamResponse:
@@ -163,3 +164,12 @@ class FakeTruecaller:
         if request.transport is not None:
             request.transport.close()
         return half
+
+
+def _reset(transport: asyncio.Transport | None) -> None:
+    if transport is None:
+        return
+    # To close with nothing left to linger for sends RST instead of FIN.
+    linger = struct.pack("ii", 1, 0)
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    transport.abort()
