@@ -84,11 +84,18 @@ def read_layers(config_path: Path | None, environ: Mapping[str, str] | None = No
         raise ConfigError(f"{path}: {unusable}") from None
     ours = {name: value for name, value in variables.items() if name.upper().startswith(PREFIX)}
     environment = _environment(ours)
-    named = {tuple(name.lower().removeprefix(PREFIX.lower()).split("__")): name for name in ours}
+    named = {_path_of(name): name for name in ours}
     expected = KNOWN_VARIABLES | _credential_variables(_overlay(file, environment))
     unknown = {name: ours[name] for path, name in named.items() if path[0] not in Settings.model_fields}
     strange = {name: value for name, value in unknown.items() if name not in expected}
     return Layers(file, environment, named, tuple(say.of_unknown_variables(strange)))
+
+
+def _path_of(variable: str) -> Path_:
+    path = variable.lower().removeprefix(PREFIX.lower()).split("__")
+    if path[:2] == ["kafka", "extra"]:
+        path[2:] = [name.replace("_", ".") for name in path[2:]]
+    return tuple(path)
 
 
 def _environment(variables: Mapping[str, str]) -> Tree:

@@ -102,17 +102,22 @@ def _mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 _FIRST = ("timestamp", "level", "event", "logger")
 
 
+# JSON lets them stand as they are, but many a reader takes them for the end of a line, or a terminal for a command.
+_LINE_ENDS = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
+
+
 def _render_json(_logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> str:
     ordered = {name: event.pop(name) for name in _FIRST if name in event} | dict(event)
     try:
-        return orjson.dumps(ordered, default=repr).decode()
+        line = orjson.dumps(ordered, default=repr).decode()
+        return line if line.isascii() and "\x7f" not in line else line.translate(_LINE_ENDS)
     except TypeError:
         # Lone surrogates and integers beyond 64 bits, which orjson refuses.
         return json.dumps(ordered, default=repr)
 
 
 # A text from outside must not colour the terminal, move its cursor or begin a line that looks like another event.
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+_CONTROLS = {code: f"\\x{code:02x}" for code in range(0x20)} | _LINE_ENDS
 _MULTILINE = {code: text for code, text in _CONTROLS.items() if chr(code) not in "\n\t"}
 
 

@@ -62,7 +62,7 @@ TEXT_MAX = 16 * 1024
 # The ordinals by which tokens are told apart are no secret.
 _ORDINAL_MAX = 9999
 
-_QUICK = re.compile(r"\d{5}|bearer|basic|authorization|password|secret|key|token", re.IGNORECASE)
+_QUICK = re.compile(r"\d{5}|\+\d|bearer|basic|authorization|password|secret|key|token", re.IGNORECASE)
 
 
 def mask_text(text: str) -> str:
