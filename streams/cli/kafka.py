@@ -29,10 +29,14 @@ _NOT_ASKED_FOR: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class KafkaView:
-    """Where Kafka is, what the topics are called, and the ids of the accounts in the settings, if these list any."""
+    """Where Kafka is, what the topics are called, and the ids of the accounts in the settings, if these list any.
+
+    ``partitions`` is the number of partitions of parcels and journal.
+    """
 
     options: KafkaOptions
     topics: TopicSettings
+    partitions: int
     account_ids: tuple[str, ...]
 
 
@@ -55,7 +59,7 @@ def kafka_view(config: Path | None, bootstrap_servers: str | None = None) -> Kaf
         extra=kafka.extra_plain(),
     )
     ids = () if "accounts" in missing else tuple(account.id for account in settings.accounts)
-    return KafkaView(options, kafka.topics, ids)
+    return KafkaView(options, kafka.topics, kafka.partitions, ids)
 
 
 @contextmanager
