@@ -81,8 +81,9 @@ class TruecallerClient:
         self._observe = observe
         base = httpx.URL(check_base_url(options.base_url, insecure_http=options.insecure_http))
         tls = options.ssl_context or httpx.create_ssl_context(trust_env=False)
-        self._once = _transport(tls, connections_kept=0)
-        self._kept = _transport(tls, connections_kept=None)
+        # Two pools: a POST must not find the idle connection of a check. Its own ends with it ("Connection: close").
+        self._once = _transport(tls)
+        self._kept = _transport(tls)
         # It holds for TCP and for TLS, each. Half the deadline keeps the deadline from ending a handshake: cancelled
         # there, the HTTP library leaves the socket open.
         self._extensions = {"timeout": {"connect": min(options.connect_timeout_s, options.post_deadline_s / 2)}}
@@ -190,12 +191,10 @@ class _Body(httpx.AsyncByteStream):
         raise StopAsyncIteration
 
 
-def _transport(tls: ssl.SSLContext, connections_kept: int | None) -> httpx.AsyncHTTPTransport:
+def _transport(tls: ssl.SSLContext) -> httpx.AsyncHTTPTransport:
     # How many requests are in flight is the lanes' decision: the pool never makes one wait.
-    limits = httpx.Limits(
-        max_connections=None, max_keepalive_connections=connections_kept, keepalive_expiry=_KEEPALIVE_S
-    )
-    return httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits, retries=0)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_KEEPALIVE_S)
+    return httpx.AsyncHTTPTransport(verify=tls, limits=limits, retries=0)
 
 
 def _bearer(token: str) -> tuple[bytes, bytes]:

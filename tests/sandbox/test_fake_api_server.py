@@ -145,6 +145,17 @@ async def test_a_body_beyond_the_cap_is_refused(start):
     assert ledger()[-1]["flaw"] == "too_large"
 
 
+async def test_what_hangs_ends_when_its_client_goes_away(start):
+    _, session, _ = await start("post.hang=1")
+    with_the_connection = len(asyncio.all_tasks())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2), session.post(RECORDS_PATH, data=batch()):
+            pass
+    async with asyncio.timeout(5):
+        while len(asyncio.all_tasks()) >= with_the_connection:
+            await asyncio.sleep(0)
+
+
 async def test_stop_ends_what_hangs(start):
     fake, session, ledger = await start("post.hang=1")
     hanging = asyncio.create_task(session.post(RECORDS_PATH, data=batch()))
