@@ -16,7 +16,6 @@ from streams.contracts.outcome import Reason
 from streams.contracts.parcel import Row
 from streams.intake.reader import Expired, Refused, ValidIntent, read_intent
 from streams.intake.reasons import RULES, Code, because
-from streams.intake.strictness import decode_strictly
 from tests.intake.samples import (
     ACCOUNT,
     FULL,
@@ -337,7 +336,3 @@ def test_depth_of_the_callers_stack_makes_no_exception(depth: int) -> None:
     result = from_below(depth)
     assert isinstance(result, Refused)
     assert result.reason.code == Code.TOO_DEEP
-
-
-def test_stack_that_is_nearly_used_up_makes_no_exception() -> None:
-    assert decode_strictly(b"[" * 60_000).reason == because(Code.TOO_DEEP)

@@ -105,3 +105,10 @@ def test_every_format_character_but_the_joiners_is_refused() -> None:
     }
     formats = {chr(p) for p in range(sys.maxunicode + 1) if unicodedata.category(chr(p)) in {"Cf", "Zl", "Zp"}}
     assert formats - refused == {"\u200c", "\u200d"}
+
+
+def test_every_combining_mark_is_known() -> None:
+    marks = [chr(p) for p in range(sys.maxunicode + 1) if unicodedata.category(chr(p)) in {"Mn", "Me"}]
+    passed = [mark for mark in marks if isinstance(tidy_label_name(f"ab{mark * 12}"), str)]
+    assert len(marks) > 1900
+    assert passed == []
