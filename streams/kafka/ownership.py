@@ -21,6 +21,7 @@ from streams.kafka.transport_options import PartitionBlocked, TransportOptions
 logger = logging.getLogger(__name__)
 
 LAG_EVERY_S: Final = 5.0
+LOST_HOOK_S: Final = 1.0
 
 Partition = tuple[str, int]
 
@@ -56,7 +57,7 @@ class Ownership:
         return self._poll.group_metadata
 
     def leases(self) -> Sequence[Lease]:
-        """Live leases, those that are still starting included."""
+        """Live leases, those that are still starting or blocked included."""
         return [lease for lease in self._claims if lease.alive]
 
     def blocked(self) -> Mapping[Partition, str]:
@@ -110,7 +111,9 @@ class Ownership:
             self._lag_task.cancel()
         self._poll.stop(orderly=orderly)
         await asyncio.shield(asyncio.wrap_future(self._poll.ended))
-        await asyncio.gather(*self._ending.values(), return_exceptions=True)
+        if self._ending:
+            # Only hooks of lost partitions can be left, for which nobody waits: a moment to note the loss.
+            await asyncio.wait(self._ending.values(), timeout=LOST_HOOK_S)
         # Its connections end with it.
         self._offsets = None
 

@@ -28,6 +28,7 @@ from streams.kafka.client_config import GroupProtocol, consumer_config
 from streams.kafka.lease import Chunk
 from streams.kafka.membership import is_member
 from streams.kafka.transport_options import TransportOptions
+from streams.kafka.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,9 @@ KICK_TIMEOUT_S: Final = 0.2
 # After a rebalance the client resumes fetching a little after the callback has returned: kick that long.
 KICK_AFTER_REBALANCE_S: Final = 0.3
 COMPLAIN_EVERY_S: Final = 10.0
+# A turn that takes longer than giving up partitions may, and this, hangs inside the client. Together they stay below
+# the poll interval, after which the group would have taken the partitions anyway.
+STUCK_S: Final = 20.0
 
 # A fatal error comes as code _FATAL; what happened is in its text only.
 _REFUSALS: Final = tuple(
@@ -100,6 +104,7 @@ class PollThread:
         self._kicks: set[Claim] = set()
         self._kick_all_until_s = 0.0
         self._complained_s: dict[int, float] = {}
+        self._watchdog = Watchdog(options.revoke_timeout_s + STUCK_S, self._on_stuck)
 
     @property
     def group_metadata(self) -> bytes | None:
@@ -162,6 +167,7 @@ class PollThread:
     # --- The thread ---------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        self._watchdog.start()
         try:
             while not self._stopping:
                 self._be_member()
@@ -169,6 +175,7 @@ class PollThread:
             self._options.on_fatal(ExitCode.CRASH, f"the Kafka consumer failed: {_told(error)}")
         finally:
             self._metadata = None
+            self._watchdog.stop()
             self.ended.set_result(None)
 
     def _be_member(self) -> None:
@@ -178,7 +185,8 @@ class PollThread:
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
             while not self._stopping:
-                self._turn(consumer)
+                with self._watchdog.watch("poll"):
+                    self._turn(consumer)
         except _ProtocolRefused as refusal:
             logger.warning("group protocol 'consumer' is refused (%s), going on with 'classic'", refusal)
             self._protocol = "classic"
@@ -187,7 +195,8 @@ class PollThread:
             raise
         finally:
             # Serves the revocation of what is left, then leaves the group.
-            consumer.close()
+            with self._watchdog.watch("close"):
+                consumer.close()
 
     def _turn(self, consumer: Consumer) -> None:
         self._serve(consumer)
@@ -259,6 +268,7 @@ class PollThread:
             Claim(each.topic, each.partition, next(self._numbers), assigned_at_s, Backlog(self._options.marks))
             for each in partitions
         ]
+        assert not any((claim.topic, claim.partition) in self._claims for claim in claims), "assigned twice"
         self._claims.update({(claim.topic, claim.partition): claim for claim in claims})
         self._listener.assigned(claims)
 
@@ -323,6 +333,9 @@ class PollThread:
         if now_s - self._complained_s.get(error.code(), -COMPLAIN_EVERY_S) >= COMPLAIN_EVERY_S:
             self._complained_s[error.code()] = now_s
             logger.warning("Kafka consumer: %s: %s", error.name(), error.str())
+
+    def _on_stuck(self, call: str) -> None:
+        self._options.on_fatal(ExitCode.WATCHDOG, f"the Kafka consumer hangs in {call}")
 
     def _is_refusal(self, text: str) -> bool:
         may_fall_back = self._options.kafka.group_protocol == "auto" and self._protocol == "consumer"

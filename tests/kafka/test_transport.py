@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 import uuid
 from itertools import pairwise
@@ -11,7 +12,7 @@ import pytest
 
 from scripts.kafka import Cluster
 from streams.contracts.exits import ExitCode, OperatorError
-from streams.kafka import chunks, client_config
+from streams.kafka import chunks, client_config, poll_thread
 from streams.kafka.lease import Lease
 from streams.kafka.transport import Marks, PartitionBlocked
 from tests.kafka.transport_workers import (
@@ -108,23 +109,32 @@ async def test_workers_join_and_leave_under_load(bootstrap: str, new_topic: Any,
 
 
 async def test_back_pressure_never_costs_the_membership(
-    bootstrap: str, new_topic: Any, group: str, protocol: str, monkeypatch: pytest.MonkeyPatch
+    bootstrap: str, new_topic: Any, group: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interval_s = 6.0  # the shortest session that a broker allows by default; the poll interval cannot be shorter
     monkeypatch.setattr(client_config, "MAX_POLL_INTERVAL_MS", int(interval_s * 1000))
     topic = new_topic(2)
     fill(bootstrap, topic, partitions=2, records=20_000)
-    worker = Worker(bootstrap, topic, group, protocol, marks=Marks(records_high=2_000, records_low=500))
-    worker.agent_may_go.clear()
-    async with running(worker):
-        await worker.until_owning(2)
-        with pytest.raises(AssertionError, match="not within"):  # revoked, lost or fatal: none of it may happen
-            await worker.until(lambda: bool(worker.revoked_at_s or worker.fatal), timeout_s=interval_s + 1.5)
-        lag = sum(worker.owned.lag().values())
-        worker.agent_may_go.set()
-        await worker.until(lambda: worker.records() == 20_000)
-    assert lag >= 20_000 - 2 * (2_000 + 1_000), "read ahead of the agent by more than the marks and a chunk"
-    assert len(worker.assigned_at_s) == 2
+    marks = Marks(records_high=2_000, records_low=500)
+    workers = [Worker(bootstrap, topic, f"{group}-{each}", each, name=each, marks=marks) for each in PROTOCOLS]
+    for worker in workers:
+        worker.agent_may_go.clear()
+    async with running(*workers):
+        for worker in workers:
+            await worker.until_owning(2)
+        # Time passes that is longer than the interval. Nothing may happen in it.
+        deadline_s = time.monotonic() + interval_s + 1.5
+        for worker in workers:
+            left_s = max(0.1, deadline_s - time.monotonic())
+            with pytest.raises(AssertionError, match="not within"):
+                await worker.until(lambda: bool(worker.revoked_at_s or worker.fatal), timeout_s=left_s)  # noqa: B023 - called at once
+        lags = [sum(worker.owned.lag().values()) for worker in workers]
+        for worker in workers:
+            worker.agent_may_go.set()
+            await worker.until(lambda: worker.records() == 20_000)  # noqa: B023 - called at once
+    # Not read ahead of the agent by more than the marks and a chunk.
+    assert min(lags) >= 20_000 - 2 * (2_000 + 1_000)
+    assert [len(worker.assigned_at_s) for worker in workers] == [2, 2]
 
 
 async def test_stops_within_two_seconds_and_leaves_the_group(
@@ -269,6 +279,20 @@ async def test_an_error_in_the_poll_thread_ends_the_process(
     assert worker.fatal == [(1, "the Kafka consumer failed: ZeroDivisionError: division by zero")]
     assert worker.lost == [lease]
     assert lease.lost
+
+
+async def test_a_call_that_hangs_ends_the_process(
+    bootstrap: str, new_topic: Any, group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poll_thread, "STUCK_S", 0.3)
+    may_end = threading.Event()
+    worker = Worker(bootstrap, new_topic(1), group, "auto", revoke_timeout_s=0.2)
+    async with running(worker):
+        await worker.until(lambda: bool(worker.assigned_at_s))
+        monkeypatch.setattr(poll_thread.PollThread, "_turn", lambda *_: may_end.wait(20))
+        await worker.until(lambda: bool(worker.fatal))
+        may_end.set()
+    assert worker.fatal == [(ExitCode.WATCHDOG, "the Kafka consumer hangs in poll")]
 
 
 async def test_a_hook_that_fails_ends_the_process_with_its_code(bootstrap: str, new_topic: Any, group: str) -> None:
