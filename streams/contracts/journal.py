@@ -8,7 +8,7 @@ thousand.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
@@ -112,7 +112,8 @@ class TokenEntry:
 class TokensEntry:
     """``tokens/<account_id>``. ``mints`` are the times of attempts to mint, successful or not, of the last 30 minutes.
 
-    ``released`` says that the previous owner stopped in order: ``sends`` are exact and complete.
+    An attempt has the time at which it ended, or, while it has not, at which it was journaled. ``released``
+    says that the previous owner stopped in order: ``sends`` are exact and complete.
     """
 
     tokens: tuple[TokenEntry, ...] = ()
@@ -167,7 +168,9 @@ class JournalKey(NamedTuple):
 def encode_entry(entry: Entry) -> bytes:
     """The value of a small journal entry, as JSON with kind and version."""
     kind = next(kind for kind, model in _KINDS.items() if type(entry) is model)
-    return orjson.dumps({"kind": kind, "version": VERSION, **asdict(entry)}, default=tuple)
+    content = {field.name: getattr(entry, field.name) for field in fields(entry)}
+    # Nested dataclasses are known to orjson; named tuples are not.
+    return orjson.dumps({"kind": kind, "version": VERSION, **content}, default=tuple)
 
 
 def decode_entry(key: JournalKey, value: bytes) -> Entry:

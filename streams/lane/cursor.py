@@ -27,7 +27,7 @@ class Cursor:
         self._last_read = -1
 
     def read(self, offset: int, rows: int) -> list[int]:
-        """Note a parcel of ``rows`` intents, in order of offsets; return the indices of those that are not yet taken."""
+        """Note a parcel of ``rows`` intents, in order of offsets; return the indices of those not yet taken."""
         taken = self._restored_bits(offset, rows)
         self._last_read = offset
         self._restored = [run for run in self._restored if run[1] > Place(offset, rows)]

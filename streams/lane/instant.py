@@ -13,7 +13,7 @@ class Instant(NamedTuple):
     wall_ms: int
     boot_s: float
 
-    def boot_of(self, wall_ms: int) -> float:
+    def boot_of(self, wall_ms: float) -> float:
         """The ``boot_s`` of a wall-clock time, as far as the two clocks have agreed since."""
         return self.boot_s + (wall_ms - self.wall_ms) / 1000
 

@@ -7,6 +7,7 @@ in exactly one of: a parcel at an untaken place, an open batch in the journal, a
 """
 
 import heapq
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -64,10 +65,10 @@ class Lane:
         self.backoff = Backoff(base_s=1.0, cap_s=60.0)
         self.hold_until_s = float("-inf")
         self.one_at_a_time = False
-        self._window_since_s = float("inf")
         self._sweep_at_s = float("-inf")
         self._serial = 0
         self._awaited: dict[int, str | None] = {}
+        self._take_over_serial = 0
         self._durable: list[str | None] = []
         # Heaps of (time, batch_ref). An entry is stale where the batch is gone, or waits for something else by now.
         self._retries: list[tuple[float, str]] = []
@@ -79,23 +80,29 @@ class Lane:
 
     def offer(self, offset: int, parcel: Parcel, now: Instant) -> int:
         """Take in the intents of a parcel that are not yet taken; returns how many those are."""
-        was_empty = not self.window.sendable
         indices = self.cursor.read(offset, len(parcel.rows))
         for index in indices:
             held = Held(Place(offset, index), parcel.source_topic, parcel.source_partition, parcel.rows[index])
             self.window.add(held, now.boot_s)
-        if was_empty and indices:
-            self._window_since_s = now.boot_s
         return len(indices)
 
     def durable(self, serial: int) -> None:
         """A write that asked to be told is durable. Call :meth:`step` next."""
-        self._durable.append(self._awaited.pop(serial))
+        ref = self._awaited.pop(serial)
+        if serial == self._take_over_serial:
+            self._take_over_serial = 0
+        else:
+            self._durable.append(ref)
 
     @property
     def full(self) -> bool:
         """Whether the lane should be given no more parcels for now."""
         return len(self.window) >= self.options.intents_max
+
+    @property
+    def window_since_s(self) -> float:
+        """When the intent arrived that has waited longest (``boot_s``), else infinity."""
+        return self.window.since_s
 
     @property
     def idle(self) -> bool:
@@ -113,7 +120,7 @@ class Lane:
         if self._wants_requests and self.tokens.mint_at(now) <= now.boot_s:
             self.tokens.start_mint(now)
             actions.append(self._awaited_write(Write(entries=[self.journaled_tokens(now)]), None))
-        while now.boot_s >= self.hold_until_s and (action := self._next_request(now, actions)):
+        while self._may_request(now) and (action := self._next_request(now, actions)):
             actions.append(action)
         return actions
 
@@ -121,14 +128,17 @@ class Lane:
         """The ``boot_s`` of the next :meth:`step` if nothing happens before; infinity if only an event can help."""
         times = [float("inf")]
         if self.window:
-            times.append(self._sweep_at_s)
+            times.append(max(self._sweep_at_s, now.boot_of(self.window.ends_first_ms - self.options.expiry_margin_ms)))
         if self._wants_requests:
             times.append(self.tokens.mint_at(now))
-            if wanted := self._wanted_times(now):
+            if not self._take_over_serial and (wanted := self._wanted_times(now)):
                 earliest = max(min(wanted), self.hold_until_s)
                 ready = min((t.pace.ready_at(now.boot_s) for t in self.tokens.usable(now)), default=float("inf"))
                 times.append(max(earliest, ready))
         return min(times)
+
+    def _may_request(self, now: Instant) -> bool:
+        return not self._take_over_serial and now.boot_s >= self.hold_until_s
 
     @property
     def _wants_requests(self) -> bool:
@@ -198,16 +208,15 @@ class Lane:
             return now.boot_s
         head = self.window.head()
         assert head is not None, "only asked while something is sendable"
-        lingered = self._window_since_s + self.options.linger_ms / 1000
-        if not self._scarce(now):
-            return lingered
-        urgent = now.boot_of(head.deadline_ms - URGENT_MS)
-        return max(lingered, min(urgent, now.boot_s + 1.0))
+        lingered = self.window.since_s + self.options.linger_ms / 1000
+        return max(lingered, min(now.boot_of(head.deadline_ms - URGENT_MS), self._plenty_at(now)))
 
-    def _scarce(self, now: Instant) -> bool:
-        free = sum(token.pace.free(now.boot_s) for token in self.tokens.usable(now))
-        limit = self.options.requests_per_minute_per_token
-        return free < SCARCE_SHARE * limit or bool(self._checks and self._checks[0][0] < now.boot_s)
+    def _plenty_at(self, now: Instant) -> float:
+        """When requests are plentiful enough for a small batch; infinity if only an event can bring that about."""
+        if self._checks and self._checks[0][0] < now.boot_s:
+            return float("inf")
+        count = math.ceil(SCARCE_SHARE * self.options.requests_per_minute_per_token)
+        return min((token.pace.free_at(count, now.boot_s) for token in self.tokens.usable(now)), default=float("inf"))
 
     def _next_batch(self, now: Instant, token: Token, actions: list[Action]) -> Write | None:
         """Close a batch from the window and journal it; its POST follows once that is durable."""
@@ -216,7 +225,6 @@ class Lane:
         ragged = self.cursor.runs() > RUNS_MAX // 2
         take = self.window.take_oldest if ragged else self.window.take
         held = self._still_wanted(take(self.options.records_max), now, actions)
-        self._window_since_s = self.window.oldest_since_s()
         if not held:
             return None
         entry = BatchEntry(self.options.account_id, BatchState.UNSENT, len(held), self.options.policy)
@@ -299,6 +307,19 @@ class Lane:
         batch.entry = replace(batch.entry, state=BatchState.UNSENT)
         self.retry_at(batch, now.boot_s)
         return Write(entries=[batch.journaled()])
+
+    def not_checked(self, batch: Batch, now: Instant) -> Write:
+        """A status check was not made after all: it is due again at once."""
+        token = self.tokens.find(batch.token)
+        if token is not None:
+            token.pace.unsent()
+        self._checking -= 1
+        self.check_at(batch, now.boot_s)
+        return Write()
+
+    def await_take_over(self, write: Write) -> None:
+        """No request may leave before this write, the first of a new owner, is durable."""
+        self._take_over_serial = self._awaited_write(write, None).serial
 
     def _awaited_write(self, write: Write, ref: str | None) -> Write:
         self._serial += 1

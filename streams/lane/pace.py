@@ -36,9 +36,21 @@ class Pace:
             ended.popleft()
         return self._running + len(ended)
 
+    @property
+    def running(self) -> int:
+        """Requests that have been given a slot and have not ended."""
+        return self._running
+
     def free(self, now_s: float) -> int:
         """Slots that are not taken, whether or not the spacing lets one leave now."""
         return self.limit - self.used(now_s)
+
+    def free_at(self, count: int, now_s: float) -> float:
+        """When ``count`` slots will be free if nothing more is taken; infinity while running requests hold them."""
+        missing = count - self.free(now_s)
+        if missing <= 0:
+            return now_s
+        return self._ended[missing - 1] + WINDOW_S if missing <= len(self._ended) else float("inf")
 
     def ready_at(self, now_s: float) -> float:
         """When the next request may leave: not after ``now_s`` if at once, infinity while running requests hold all."""

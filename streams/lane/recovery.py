@@ -7,6 +7,7 @@ cannot be running any more, and is flagged before it is sent again.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from streams.contracts.errors import UnreadableMessage
 from streams.contracts.journal import (
@@ -78,9 +79,11 @@ class JournalFold:
                     self.started = entry
 
     def _forget(self, key: JournalKey) -> None:
-        stores: dict[str, dict[str, BatchEntry] | dict[str, bytes]] = {
+        stores: dict[str, dict[str, Any]] = {
             "batch": self._batches,
             "intents": self._contents,
+            "cursor": self._cursors,
+            "tokens": self._tokens,
         }
         stores.get(key.kind, {}).pop(key.name, None)
 
@@ -105,12 +108,17 @@ class JournalFold:
 def restore(lane: Lane, state: AccountState, now: Instant) -> Write:
     """Put what the journal holds of an account into its new, empty lane. ``now`` is the time of the assignment.
 
-    Returns what to write before the lane goes on: the flags of attempts that may have been applied.
+    Returns what to write before the lane goes on: the flags of attempts that may have been applied, and that released
+    tokens are in use again. The lane asks for no request before that is durable, where it wants to be told.
     """
     write = Write()
     lane.cursor = Cursor(state.cursor)
     if state.tokens is not None:
         lane.tokens.restore(state.tokens, now)
+        if state.tokens.released:
+            # From now on the use of these tokens is ours, and no longer exactly what the journal says.
+            write.entries.append(lane.journaled_tokens(now))
+            lane.await_take_over(write)
     for ref, (entry, packed) in sorted(state.batches.items()):
         batch = Batch(ref, entry, packed, Phase.RETRY)
         lane.batches[ref] = batch
@@ -128,6 +136,7 @@ def _resume(lane: Lane, batch: Batch, now: Instant, write: Write) -> None:
         case BatchState.UNSENT:
             lane.retry_at(batch, now.boot_s)
         case BatchState.AMBIGUOUS:
+            lane.one_at_a_time = True
             lane.retry_at(batch, now.boot_s + FOREIGN_POST_S)
         case BatchState.OPEN:
             lane.one_at_a_time = True

@@ -1,7 +1,8 @@
 """The access tokens of one account, and how often new ones may be minted.
 
 A token lives 60 minutes and the API grants 10 mints per 30 minutes and account. An attempt is journaled before it is
-made, so that a worker that crashes in a loop cannot use up the quota. Tokens travel with the account: the journal has
+made, so that a worker that crashes in a loop cannot use up the quota; it counts from when it ended, since nobody knows
+when in between the API saw it. Tokens travel with the account: the journal has
 them sealed, with what a successor needs to know of their recent use. This release keeps one token in use.
 """
 
@@ -26,8 +27,11 @@ MINT_WINDOW_S = 30 * 60.0
 # How far the clock of the worker that wrote a time may have been off.
 CLOCK_DOUBT_S = 5.0
 
-# After a crash nobody knows what the previous owner sent last. Its POST may run for 35 s, each request counts for 60 s.
-CRASH_WAIT_S = 35.0 + WINDOW_S
+# After a crash nobody knows what the previous owner sent last. By this long after the assignment all of it has ended.
+CRASH_RUN_S = 35.0
+
+# Nor when the attempt to mint that it had journaled last reached the API: after its commit, within its deadline.
+CRASH_MINT_S = 120.0
 
 
 class Sealer(Protocol):
@@ -70,7 +74,10 @@ class Tokens:
 
     def restore(self, entry: TokensEntry, now: Instant) -> None:
         """Take over what a previous owner left. Tokens that cannot be decrypted are dropped."""
-        self._mints_ms = list(entry.mints)
+        self._mints_ms = sorted(entry.mints)
+        if self._mints_ms and not entry.released:
+            latest_ms = now.wall_ms + round(CRASH_RUN_S * 1000)
+            self._mints_ms[-1] = min(latest_ms, self._mints_ms[-1] + round(CRASH_MINT_S * 1000))
         self._next_ordinal = entry.next_ordinal
         for left in entry.tokens:
             secret = self._sealer.open(left.sealed)
@@ -81,7 +88,8 @@ class Tokens:
             if entry.released:
                 token.pace.restore([now.boot_of(ended) + CLOCK_DOUBT_S for _, ended in left.sends])
             else:
-                token.pace.hold(now.boot_s + CRASH_WAIT_S)
+                # As if every slot were taken by one of those requests: so a hand-over tells the next owner too.
+                token.pace.restore([now.boot_s + CRASH_RUN_S] * self._requests_per_minute)
             self._tokens.append(token)
 
     def _token(self, ordinal: int, minted_at_ms: int, secret: str, sealed: str, now: Instant) -> Token:
@@ -127,7 +135,7 @@ class Tokens:
 
     def minted(self, secret: str, now: Instant) -> Token:
         """The attempt brought a token."""
-        self._minting = False
+        self._mint_ended(now)
         self._backoff.succeed()
         token = self._token(self._next_ordinal, now.wall_ms, secret, self._sealer.seal(secret), now)
         self._next_ordinal += 1
@@ -136,13 +144,17 @@ class Tokens:
 
     def mint_failed(self, now: Instant, rng: random.Random, retry_after_s: float | None) -> float:
         """The attempt failed; returns the seconds until the next one is allowed."""
-        self._minting = False
+        self._mint_ended(now)
         wait_s = self._backoff.fail(rng, retry_after_s)
         self._mint_not_before_s = now.boot_s + wait_s
         return wait_s
 
+    def _mint_ended(self, now: Instant) -> None:
+        self._minting = False
+        self._mints_ms[-1] = now.wall_ms
+
     def entry(self, now: Instant, *, released: bool) -> TokensEntry:
-        """What to journal. ``released``: nothing is running any more, so the sends are exact and complete."""
+        """What to journal. ``released``: we go in order; it is said only if nothing runs and the sends are complete."""
         wall: Callable[[float], int] = now.wall_of
         tokens = tuple(
             TokenEntry(
@@ -153,4 +165,5 @@ class Tokens:
             )
             for token in self.usable(now)
         )
-        return TokensEntry(tokens, tuple(self._recent_mints(now)), self._next_ordinal, released)
+        running = any(token.pace.running for token in self._tokens)
+        return TokensEntry(tokens, tuple(self._recent_mints(now)), self._next_ordinal, released and not running)

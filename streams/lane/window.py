@@ -40,6 +40,7 @@ class Window:
         # Queue entries whose intent has meanwhile been queued again under an earlier deadline.
         self._superseded: set[int] = set()
         self._ends_first_ms: int | None = None
+        self._since_s = float("inf")
 
     def __len__(self) -> int:
         return self.sendable + self._successors_count
@@ -49,6 +50,11 @@ class Window:
         """Intents that could go into the next batch: all but those that wait for a predecessor."""
         return len(self._queue) - len(self._superseded)
 
+    @property
+    def ends_first_ms(self) -> float:
+        """No waiting intent ends before this; infinity where none waits."""
+        return float("inf") if self._ends_first_ms is None else self._ends_first_ms
+
     def head(self) -> Waiting | None:
         """The intent that should leave first."""
         queue, superseded = self._queue, self._superseded
@@ -56,9 +62,13 @@ class Window:
             superseded.remove(heapq.heappop(queue).arrival)
         return queue[0] if queue else None
 
-    def oldest_since_s(self) -> float:
-        """When the sendable intent arrived that has waited longest, else infinity. Linear in the window."""
-        return min((waiting.since_s for waiting in self._live()), default=float("inf"))
+    @property
+    def since_s(self) -> float:
+        """When the sendable intent arrived that has waited longest, else infinity.
+
+        May be too early while more is sendable than was last taken at once: then nothing waits for company.
+        """
+        return self._since_s
 
     def add(self, held: Held, now_s: float) -> None:
         """Let an intent wait, behind its predecessor if it has one."""
@@ -78,6 +88,7 @@ class Window:
         self._arrivals += 1
         waiting = Waiting(deadline_ms, self._arrivals, since_s, held)
         self._leaders[pair] = waiting
+        self._since_s = min(self._since_s, since_s)
         heapq.heappush(self._queue, waiting)
 
     def _hurry(self, pair: Pair, deadline_ms: int) -> None:
@@ -95,6 +106,8 @@ class Window:
             row = held.row
             leaders[row.caller, row.receiver] = None
             taken.append(held)
+        if len(self._queue) <= count_max:
+            self._find_since()
         return taken
 
     def take_oldest(self, count_max: int) -> list[Held]:
@@ -164,3 +177,7 @@ class Window:
         self._queue = [waiting for waiting in self._live() if keep(waiting)]
         self._superseded.clear()
         heapq.heapify(self._queue)
+        self._find_since()
+
+    def _find_since(self) -> None:
+        self._since_s = min((waiting.since_s for waiting in self._live()), default=float("inf"))

@@ -1,0 +1,333 @@
+"""A worker on virtual time: runs the lanes of the partition the way the real shell does.
+
+It hands parcels to lanes, their writes to a committer that commits in groups, their requests to the API, and the
+answers back; it gives the partition up in order, or dies at any moment.
+"""
+
+import math
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from streams.contracts.journal import Packer
+from streams.contracts.parcel import decode_parcel
+from streams.lane import answers
+from streams.lane.actions import Action, Check, Mint, Post, Write
+from streams.lane.instant import Instant
+from streams.lane.lane import Lane, Tools
+from streams.lane.offsets import PartitionOffset
+from streams.lane.options import LaneOptions
+from streams.lane.recovery import JournalFold, hand_over, restore
+from streams.lane.verdict import Accepted, Ambiguous, CheckVerdict, PostVerdict, TokenVerdict, verdict_name
+from tests.lane.simulation.audit import Audit, demand
+from tests.lane.simulation.fake_api import FakeApi
+from tests.lane.simulation.traffic import ParcelLog
+from tests.lane.simulation.virtual_time import VirtualTime
+
+# The real schedule's resolution.
+TICK_S = 0.001
+
+# Steps of one lane in one second, beyond which it must be spinning: sweeps, slots and checks need a few.
+STEPS_PER_SECOND_MAX = 100
+
+
+class PlainSealer:
+    """Tokens in the journal of a simulation are no secret."""
+
+    def seal(self, token: str) -> str:
+        return token
+
+    def open(self, sealed: str) -> str | None:
+        return sealed
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What outlives a worker."""
+
+    time: VirtualTime
+    rng: random.Random
+    audit: Audit
+    api: FakeApi
+    log: ParcelLog
+    options: LaneOptions
+    trace: Callable[[str], None]
+    refs: int = 0
+
+
+@dataclass(slots=True)
+class Unit:
+    """What one write becomes: it is durable together with the offset."""
+
+    account_id: str
+    write: Write
+    offset: int
+
+
+class Worker:
+    """One incarnation: one lease of the one partition."""
+
+    def __init__(self, world: Surroundings, name: str) -> None:
+        self.name = name
+        self.alive = True
+        self.released = False
+        self.lanes: dict[str, Lane] = {}
+        self._world = world
+        self._rng = world.rng
+        self._draining = False
+        self._requests = 0
+        self._boot_us = self._rng.randint(0, 10**9)
+        # Clocks are at most 5 s apart.
+        self._skew_ms = self._rng.choice([0, 0, -2500, 2500, self._rng.randint(-2500, 2500)])
+        self._units: deque[Unit] = deque()
+        self._committing: list[Unit] = []
+        self._commit_begins = False
+        self._wakes: dict[str, float] = {}
+        self._steps: dict[str, tuple[int, int]] = {}
+        self._reading = False
+        self._position = world.audit.offset
+        self._submitted = self._position
+        self._offset = PartitionOffset(self._position)
+        self._take_over()
+        self._read_soon()
+        self._every_second()
+
+    def now(self) -> Instant:
+        time = self._world.time
+        return Instant(time.wall_ms + self._skew_ms, (time.now_us + self._boot_us) / 1e6)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        quiet = not self._units and not self._committing and self._position >= self._world.log.end
+        return quiet and all(lane.idle for lane in self.lanes.values())
+
+    # -- taking over
+
+    def _take_over(self) -> None:
+        fold = JournalFold()
+        for key, value in self._world.audit.journal.items():
+            fold.apply(key.encode(), value)
+        now = self.now()
+        for account_id, state in fold.accounts():
+            lane = self._lane(account_id)
+            write = restore(lane, state, now)
+            if write.entries or write.outcomes:
+                self._submit(account_id, write)
+        for account_id in list(self.lanes):
+            self._drive(account_id)
+
+    def _lane(self, account_id: str) -> Lane:
+        lane = self.lanes.get(account_id)
+        if lane is None:
+            seed = self._rng.random()
+            tools = Tools(random.Random(seed), self._new_ref, PlainSealer(), Packer())
+            lane = Lane(replace(self._world.options, account_id=account_id), tools)
+            self.lanes[account_id] = lane
+        return lane
+
+    def _new_ref(self) -> str:
+        self._world.refs += 1
+        return f"ref-{self._world.refs:05}"
+
+    # -- reading
+
+    def _read_soon(self) -> None:
+        if not self._reading and self._position < self._world.log.end:
+            self._reading = True
+            self._world.time.call_in(self._rng.choice([0.001, 0.05, 0.7]), self._read)
+
+    def _read(self) -> None:
+        if not self.alive or self._draining:
+            return
+        self._reading = False
+        if any(lane.full for lane in self.lanes.values()):
+            return  # looked at again every second
+        chunk = self._world.log.after(self._position, self._rng.randint(1, 6))
+        for offset, value in chunk:
+            parcel = decode_parcel(value)
+            untaken = self._lane(parcel.account_id).offer(offset, parcel, self.now())
+            self._offset.handed(offset, untaken)
+            self._position = offset + 1
+            if untaken:
+                self._drive(parcel.account_id)
+        if not self._world.log.after(self._position, 1):
+            self._position = self._world.log.end
+        self._offset.read_to(self._position)
+        if chunk:
+            self._read_soon()
+
+    def _every_second(self) -> None:
+        if not self.alive or self._draining:
+            return
+        self._read_soon()
+        if self._offset.committable() > self._submitted:
+            self._submit("", Write())
+        self._world.time.call_in(1.0, self._every_second)
+
+    # -- lanes
+
+    def _drive(self, account_id: str) -> None:
+        if not self.alive or self._draining:
+            return
+        lane, now = self.lanes[account_id], self.now()
+        self._count_step(account_id)
+        actions = lane.step(now)
+        for action in actions:
+            self._perform(account_id, action)
+        wake_at_s = lane.wake_at(now)
+        if not actions:
+            demand(wake_at_s > now.boot_s, "a lane that has nothing to do waits", f"{account_id} {wake_at_s} at {now}")
+        if wake_at_s != self._wakes.get(account_id) and wake_at_s < math.inf:
+            self._wakes[account_id] = wake_at_s
+            when_us = math.ceil(wake_at_s * 1e6) - self._boot_us
+            soonest_us = self._world.time.now_us + round(TICK_S * 1e6)
+            self._world.time.call_at_us(max(when_us, soonest_us), lambda: self._woken(account_id, wake_at_s))
+        elif wake_at_s == math.inf:
+            self._wakes.pop(account_id, None)
+
+    def _woken(self, account_id: str, wake_at_s: float) -> None:
+        if self._wakes.get(account_id) == wake_at_s:
+            del self._wakes[account_id]
+            self._drive(account_id)
+
+    def _count_step(self, account_id: str) -> None:
+        second = self._world.time.now_us // 1_000_000
+        counted_in, steps = self._steps.get(account_id, (second, 0))
+        steps = steps + 1 if counted_in == second else 1
+        self._steps[account_id] = (second, steps)
+        demand(steps <= STEPS_PER_SECOND_MAX, "no lane spins", f"{account_id}: {steps} steps in second {second}")
+
+    def _perform(self, account_id: str, action: Action) -> None:
+        match action:
+            case Write():
+                self._submit(account_id, action)
+            case Post():
+                self._post(account_id, action)
+            case Check():
+                self._requests += 1
+                sent_ms = self.now().wall_ms
+                self._world.trace(f"{self.name} {account_id} CHECK {action.batch_ref}")
+
+                def checked(verdict: CheckVerdict) -> None:
+                    if self._answered(account_id, "check", action.batch_ref, verdict):
+                        write = answers.checked(self.lanes[account_id], action.batch_ref, verdict, sent_ms, self.now())
+                        self._finish(account_id, write)
+
+                self._world.api.check(action.token.secret, action.batch_id, checked)
+            case Mint():
+                self._requests += 1
+                sent_ms = self.now().wall_ms
+                self._world.trace(f"{self.name} {account_id} MINT")
+
+                def minted(verdict: TokenVerdict) -> None:
+                    if self._answered(account_id, "mint", "", verdict):
+                        self._finish(account_id, answers.minted(self.lanes[account_id], verdict, sent_ms, self.now()))
+
+                self._world.api.mint(account_id, minted)
+
+    def _post(self, account_id: str, action: Post) -> None:
+        world = self._world
+        self._requests += 1
+        sent_ms = self.now().wall_ms
+        numbers = [one.row.source_offset for one in action.held]
+        world.trace(f"{self.name} {account_id} POST {action.batch_ref} {numbers} {action.token.ordinal}")
+        world.audit.posted(account_id, action.batch_ref, action.held, world.options.records_max)
+        world.audit.sent(numbers)
+
+        def posted(verdict: PostVerdict) -> None:
+            world.audit.done(numbers)
+            if self._answered(account_id, "post", action.batch_ref, verdict):
+                if not isinstance(verdict, Ambiguous | Accepted):
+                    world.audit.refused(numbers)
+                write = answers.posted(self.lanes[account_id], action.batch_ref, verdict, sent_ms, self.now())
+                self._finish(account_id, write)
+
+        world.api.post(action.token.secret, action.held, posted)
+
+    def _answered(
+        self, account_id: str, kind: str, ref: str, verdict: PostVerdict | CheckVerdict | TokenVerdict
+    ) -> bool:
+        if not self.alive:
+            return False
+        self._world.trace(f"{self.name} {account_id} {kind} {ref} answered {verdict_name(verdict)}")
+        self._world.audit.seen[type(verdict).__name__] += 1
+        return True
+
+    def _finish(self, account_id: str, write: Write) -> None:
+        self._requests -= 1
+        self._submit(account_id, write)
+        if self._draining:
+            self._release_if_quiet()
+        else:
+            self._drive(account_id)
+
+    # -- commits
+
+    def _submit(self, account_id: str, write: Write) -> None:
+        for place in write.taken:
+            self._offset.taken(place.offset)
+        self._submitted = self._offset.committable()
+        self._units.append(Unit(account_id, write, self._submitted))
+        if not self._commit_begins:
+            self._commit_begins = True
+            self._world.time.call_in(self._rng.uniform(0, 0.02), self._begin_commit)
+
+    def _begin_commit(self) -> None:
+        if not self.alive:
+            return
+        count = self._rng.choice([1, 3, len(self._units), len(self._units)])
+        self._committing = [self._units.popleft() for _ in range(min(count, len(self._units)))]
+        self._world.time.call_in(self._rng.uniform(*self._world.api.weather.commit_s), self._commit)
+
+    def _commit(self) -> None:
+        if not self.alive:
+            return
+        units = self._make_visible()
+        if self._units:
+            self._world.time.call_in(0.02, self._begin_commit)
+        else:
+            self._commit_begins = False
+        for unit in units:
+            if unit.write.serial and not self._draining:
+                self.lanes[unit.account_id].durable(unit.write.serial)
+                self._drive(unit.account_id)
+        if self._draining:
+            self._release_if_quiet()
+
+    def _make_visible(self) -> list[Unit]:
+        units, self._committing = self._committing, []
+        writes = [(unit.account_id, unit.write) for unit in units if unit.account_id]
+        for account_id, write in writes:
+            said = [(outcomes.status.value, len(outcomes.held)) for outcomes in write.outcomes]
+            keys = [key if value is not None else f"-{key}" for key, value in write.entries]
+            self._world.trace(f"{self.name} {account_id} COMMIT {keys} {said}")
+        self._world.audit.committed(writes, units[-1].offset)
+        return units
+
+    # -- going
+
+    def kill(self) -> None:
+        """Die. A transaction that was being committed may have made it."""
+        self.alive = False
+        self._world.trace(f"{self.name} KILLED")
+        if self._committing and self._rng.random() < 0.5:
+            self._make_visible()
+
+    def release(self) -> None:
+        """Give the partition up in order: requests in flight finish first."""
+        self._draining = True
+        self._world.trace(f"{self.name} drains")
+        self._release_if_quiet()
+
+    def _release_if_quiet(self) -> None:
+        if self._requests:
+            return
+        if not self.released:
+            self.released = True
+            for account_id, lane in self.lanes.items():
+                self._submit(account_id, hand_over(lane, self.now()))
+        if not self._units and not self._committing:
+            self.alive = False
+            self._world.trace(f"{self.name} released")

@@ -1,0 +1,65 @@
+"""The parcels partition of one history: an append-only log with gaps, fed by dialers."""
+
+import random
+
+from streams.contracts.journal import Place
+from streams.contracts.parcel import Parcel, Priority, Row, encode_parcels
+from tests.lane.simulation.audit import Audit, Known
+
+DAY_MS = 24 * 3_600_000
+
+PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")
+
+
+class ParcelLog:
+    """Messages by offset. Transaction markers leave gaps, and may lie behind the last message."""
+
+    def __init__(self, rng: random.Random, audit: Audit, accounts: int) -> None:
+        self.messages: list[tuple[int, bytes]] = []
+        self.end = 0
+        self._rng = rng
+        self._audit = audit
+        self._accounts = [f"account-{number}" for number in range(accounts)]
+        self._intents = 0
+
+    def append(self, wall_ms: int) -> None:
+        """Publish one parcel of one account."""
+        self._publish(self._rng.choice(self._accounts), [self._row(wall_ms) for _ in range(self._rng.randint(1, 6))])
+
+    def append_patient(self, wall_ms: int) -> None:
+        """Publish to every account calls that are so far ahead that there is no excuse for letting them expire."""
+        starts_at = wall_ms + 3_600_000
+        for account_id in self._accounts:
+            rows = [self._row(wall_ms)._replace(starts_at=starts_at, ends_at=starts_at + DAY_MS) for _ in range(3)]
+            self._publish(account_id, rows, patient=True)
+
+    def _publish(self, account_id: str, rows: list[Row], *, patient: bool = False) -> None:
+        rng = self._rng
+        offset = self.end + rng.choice([0, 0, 0, 1, 2])
+        (value,) = encode_parcels(Parcel(account_id, "intents", 0, rows))
+        self.messages.append((offset, value))
+        self.end = offset + 1 + rng.choice([0, 0, 1])
+        for index, row in enumerate(rows):
+            self._audit.published(Known(row.source_offset, account_id, Place(offset, index), row, patient))
+
+    def _row(self, wall_ms: int) -> Row:
+        rng = self._rng
+        self._intents += 1
+        # Whole minutes, so that intents of a batch look alike to an API that masks numbers.
+        starts_at = (wall_ms + rng.choice([-60_000, 0, 20_000, 120_000, 1_800_000])) // 60_000 * 60_000
+        lasts_ms = rng.choice([60_000, 200_000, 600_000, 7_200_000, 7_200_000])
+        return Row(
+            self._intents,
+            f"intent-{self._intents}",
+            "911234567890",
+            f"91{rng.choice([rng.randint(10**9, 10**10), 5_000_000_001, 5_000_000_002])}",
+            "label",
+            starts_at,
+            starts_at + lasts_ms,
+            rng.choice(PRIORITIES),
+        )
+
+    def after(self, position: int, count_max: int) -> list[tuple[int, bytes]]:
+        """The next messages at or beyond a position."""
+        found = [message for message in self.messages if message[0] >= position]
+        return found[:count_max]
