@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from streams.contracts.exits import ExitCode
 from streams.kafka.client_config import KafkaOptions, producer_config, transactional_id
@@ -121,6 +121,7 @@ class Committer:
         Raises:
             InstanceTaken: another worker has the same instance name.
             TransactionFailed: Kafka refuses, or does not answer within a minute.
+        KafkaException: the client library refuses a property.
         """
         self._loop = asyncio.get_running_loop()
         self._started: asyncio.Future[None] = self._loop.create_future()
@@ -204,10 +205,10 @@ class Committer:
             self._call_loop(_settle, self._ended, None)
 
     def _commit_until_stopped(self) -> None:
-        transactions = Transactions(self._config, self._watchdog, self._limits.call_timeout_s)
         try:
+            transactions = Transactions(self._config, self._watchdog, self._limits.call_timeout_s)
             transactions.init()
-        except (InstanceTaken, TransactionFailed) as error:
+        except (InstanceTaken, TransactionFailed, KafkaException) as error:
             self._call_loop(_settle, self._started, error)
             return
         self._call_loop(_settle, self._started, None)
@@ -221,7 +222,11 @@ class Committer:
                 units = self._queue.take(self._limits.messages_max, self._limits.bytes_max)
                 if self._queue:
                     self._work.set()
-            self._commit(transactions, units)
+            try:
+                self._commit(transactions, units)
+            except BaseException:
+                self._call_loop(_wake_stopped, units)
+                raise
 
     def _commit(self, transactions: Transactions, units: list[Waiting]) -> None:
         pause_s = _RETRY_PAUSE_FIRST_S

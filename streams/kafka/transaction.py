@@ -24,7 +24,7 @@ START_TIMEOUT_S: Final = 60.0
 _RETRY_PAUSE_S: Final = 0.05
 
 # The library's own codes begin with an underscore and are public all the same.
-_STATE: Final = KafkaError._STATE  # noqa: SLF001
+_FAILED_BEFORE: Final = frozenset({KafkaError._STATE, KafkaError._FATAL})  # noqa: SLF001
 _TIMED_OUT: Final = KafkaError._TIMED_OUT  # noqa: SLF001
 # A newer producer has our transactional id, or the broker ended our transaction because it took too long.
 _FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})  # noqa: SLF001
@@ -146,8 +146,8 @@ class Transactions:
                     produce(topic, value, key, partition, headers=list(headers))
                 except KafkaException as raised:
                     error: KafkaError = raised.args[0]
-                    if error.code() == _STATE:
-                        # The transaction failed in the background, for the reason that flush() is going to tell.
+                    if error.code() in _FAILED_BEFORE:
+                        # It failed in the background; the abort or the delivery reports tell why.
                         raise _Abortable(error, error.str()) from raised
                     raise TransactionFailed(f"Kafka refuses a message for topic {topic}: {error.str()}") from raised
 
@@ -159,8 +159,13 @@ class Transactions:
             raise _Abortable(error, f"{len(self._undelivered)} messages undelivered, the first for topic {topic}")
 
     def _flushed_rest(self) -> int:
-        with self._watchdog.watch("flush"):
-            return self._producer.flush(self._call_timeout_s)
+        try:
+            with self._watchdog.watch("flush"):
+                return self._producer.flush(self._call_timeout_s)
+        except (KafkaException, SystemError):
+            # A fatal error of the producer is raised by whatever runs callbacks (as SystemError where it is raised next
+            # to a delivery report). Every later call answers with it, and says more.
+            return 0
 
     def _abort(self) -> None:
         # An abort with messages still on their way can be fatal (librdkafka #4849). They all arrive or time out.
