@@ -134,7 +134,7 @@ def test_settings_are_frozen(write):
     settings = load_settings(write(MINIMAL), {})
 
     with pytest.raises(ValidationError):
-        settings.window.records_max = 1  # type: ignore[misc]
+        settings.window.records_max = 1  # type: ignore[misc] # that is the point
 
 
 WRONG = [

@@ -64,7 +64,8 @@ async def test_the_heartbeat_beats_and_measures_until_cancelled():
     health = CountingHealth(lambda beats: third.set() if beats == 3 else None)
 
     task = asyncio.create_task(heartbeat(health, Metrics(registry, "0"), period_s=0.001))
-    await third.wait()
+    async with asyncio.timeout(10):
+        await third.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
