@@ -71,8 +71,9 @@ class Attempt:
 class BatchEntry:
     """``batch/<batch_ref>``. Times are epoch milliseconds; ``sequence`` is that of the next outcome of its intents.
 
-    ``settled`` are the indices of intents that already have their final outcome. ``possible_duplicate`` is set once an
-    attempt was ambiguous: from then on its intents never end as expired, rejected or invalid.
+    ``attempts`` are the latest ones. ``settled`` are the indices of intents that already have their final outcome.
+    ``possible_duplicate`` is set once an attempt was ambiguous: from then on its intents never end as expired, rejected
+    or invalid.
     """
 
     account_id: str

@@ -10,9 +10,10 @@ from typing import assert_never
 from streams.contracts.journal import BatchState
 from streams.contracts.outcome import BatchFacts, Reason, Status
 from streams.contracts.request import RequestRecord
-from streams.lane.actions import Outcomes, Write
+from streams.lane.actions import Write
 from streams.lane.backoff import Backoff
 from streams.lane.batch import Batch
+from streams.lane.checking import DEADLINE_GRACE_S
 from streams.lane.correlate import correlate
 from streams.lane.instant import Instant
 from streams.lane.lane import Lane
@@ -22,7 +23,6 @@ from streams.lane.settle import (
     TIMEOUT,
     UNTRACKED,
     Final,
-    completed,
     from_statuses,
     same_for_all,
 )
@@ -45,9 +45,6 @@ from streams.lane.verdict import (
 # A refusal that no retry mends (403): somebody has to act, asking once in a while is enough.
 REFUSED_PAUSE = Backoff(base_s=30.0, cap_s=300.0, floor_s=15.0)
 
-# A status check that never brings an answer must not keep a batch open much beyond its deadline.
-DEADLINE_GRACE_S = 120.0
-
 
 def posted(lane: Lane, ref: str, verdict: PostVerdict, sent_ms: int, now: Instant) -> Write:
     """The answer to a POST. ``sent_ms`` is when it was sent."""
@@ -60,7 +57,7 @@ def posted(lane: Lane, ref: str, verdict: PostVerdict, sent_ms: int, now: Instan
             _hold_for(lane, batch, verdict, now)
             _unsent(lane, batch, max(now.boot_s, lane.hold_until_s), write)
         case Reauthenticate():
-            lane.tokens.drop(batch.token)
+            _drop_token(lane, batch, now, write)
             _fail(lane, now)
             _unsent(lane, batch, now.boot_s, write)
         case Refuse():
@@ -86,12 +83,12 @@ def _accepted(lane: Lane, batch: Batch, batch_id: str | None, now: Instant, writ
     batch.entry = replace(batch.entry, sequence=batch.entry.sequence + 1)
     batch.held = None
     if batch_id is None:
-        _end(lane, batch, [same_for_all(batch, held, Final(Status.UNKNOWN, UNTRACKED))], write)
+        lane.end(batch, [same_for_all(batch, held, Final(Status.UNKNOWN, UNTRACKED))], write)
     elif lane.options.statuses == "none":
-        _end(lane, batch, [same_for_all(batch, held, Final(Status.UNKNOWN, NOT_CHECKED), counted=True)], write)
+        lane.end(batch, [same_for_all(batch, held, Final(Status.UNKNOWN, NOT_CHECKED), counted=True)], write)
     else:
         write.entries.append(batch.journaled())
-        lane.check_at(batch, now.boot_s + lane.check_times.first_s())
+        lane.checks.at(batch, now.boot_s + lane.checks.times.first_s())
 
 
 def _accepted_event(lane: Lane, batch: Batch, accepted: int) -> BatchFacts:
@@ -107,13 +104,6 @@ def _accepted_event(lane: Lane, batch: Batch, accepted: int) -> BatchFacts:
     )
 
 
-def _end(lane: Lane, batch: Batch, outcomes: list[Outcomes], write: Write) -> None:
-    write.outcomes.extend(outcomes)
-    if batch.entry.accepted_at is not None:
-        write.events.append(completed(batch, lane.options.account_id, outcomes))
-    lane.close(batch, write)
-
-
 def _unsent(lane: Lane, batch: Batch, when_s: float, write: Write) -> None:
     batch.entry = replace(batch.entry, state=BatchState.UNSENT)
     write.entries.append(batch.journaled())
@@ -125,12 +115,12 @@ def _rejected(lane: Lane, batch: Batch, verdict: Split, write: Write) -> None:
     lane.window.settled(held)
     lane.backoff.succeed()
     if batch.entry.possible_duplicate:
-        _end(lane, batch, [same_for_all(batch, held, Final(Status.UNKNOWN, AMBIGUOUS))], write)
+        lane.end(batch, [same_for_all(batch, held, Final(Status.UNKNOWN, AMBIGUOUS))], write)
         return
     where = f"{verdict.field}: " if verdict.field else ""
     reason = Reason("api_rejected", f"{verdict.code}: {where}{verdict.message or 'the API refused the batch'}")
     write.dead.extend((one, reason) for one in held)
-    _end(lane, batch, [same_for_all(batch, held, Final(Status.REJECTED, reason))], write)
+    lane.end(batch, [same_for_all(batch, held, Final(Status.REJECTED, reason))], write)
 
 
 def _ambiguous(lane: Lane, batch: Batch, retry_after_s: float | None, now: Instant, write: Write) -> None:
@@ -146,7 +136,7 @@ def suspect(lane: Lane, batch: Batch, when_s: float, write: Write) -> None:
     if entry.resends > lane.options.ambiguous_resends_max:
         held = batch.unsettled(lane.tools.packer)
         lane.window.settled(held)
-        _end(lane, batch, [same_for_all(batch, held, Final(Status.UNKNOWN, AMBIGUOUS))], write)
+        lane.end(batch, [same_for_all(batch, held, Final(Status.UNKNOWN, AMBIGUOUS))], write)
         return
     write.entries.append(batch.journaled())
     lane.retry_at(batch, when_s)
@@ -159,6 +149,11 @@ def _fail(lane: Lane, now: Instant, pause: Backoff | None = None, at_least_s: fl
         backoff = replace(pause, failures=lane.backoff.failures)
         lane.backoff.failures += 1
     lane.hold_until_s = max(lane.hold_until_s, now.boot_s + backoff.fail(lane.tools.rng, at_least_s))
+
+
+def _drop_token(lane: Lane, batch: Batch, now: Instant, write: Write) -> None:
+    lane.tokens.drop(batch.token)
+    write.entries.append(lane.journaled_tokens(now))
 
 
 def _hold_for(lane: Lane, batch: Batch, verdict: RetryLater, now: Instant) -> None:
@@ -179,13 +174,13 @@ def checked(lane: Lane, ref: str, verdict: CheckVerdict, sent_ms: int, now: Inst
             lane.backoff.succeed()
             held = batch.unsettled(lane.tools.packer)
             correlation = correlate(held, records)
-            if correlation.complete or now.boot_s >= deadline_s(lane, batch, now):
+            if correlation.complete or now.boot_s >= lane.checks.deadline_of(batch, now):
                 assert batch.entry.accepted_at is not None, "only accepted batches are checked"
-                lane.check_times.learn((now.wall_ms - batch.entry.accepted_at) / 1000)
-                _end(lane, batch, from_statuses(batch, held, correlation), write)
+                lane.checks.times.learn((now.wall_ms - batch.entry.accepted_at) / 1000)
+                lane.end(batch, from_statuses(batch, held, correlation), write)
                 return write
         case Reauthenticate():
-            lane.tokens.drop(batch.token)
+            _drop_token(lane, batch, now, write)
             _fail(lane, now)
         case RetryLater():
             _hold_for(lane, batch, verdict, now)
@@ -199,22 +194,16 @@ def checked(lane: Lane, ref: str, verdict: CheckVerdict, sent_ms: int, now: Inst
     return write
 
 
-def deadline_s(lane: Lane, batch: Batch, now: Instant) -> float:
-    """When the statuses of an accepted batch are no longer waited for, as ``boot_s``."""
-    assert batch.entry.accepted_at is not None, "only accepted batches have a status deadline"
-    return now.boot_of(batch.entry.accepted_at) + lane.options.status_deadline_s
-
-
 def _check_again(lane: Lane, batch: Batch, now: Instant, write: Write) -> None:
-    last_s = deadline_s(lane, batch, now)
+    last_s = lane.checks.deadline_of(batch, now)
     if now.boot_s >= last_s + DEADLINE_GRACE_S:
         held = batch.unsettled(lane.tools.packer)
-        _end(lane, batch, [same_for_all(batch, held, Final(Status.UNKNOWN, TIMEOUT))], write)
+        lane.end(batch, [same_for_all(batch, held, Final(Status.UNKNOWN, TIMEOUT))], write)
         return
     batch.checks += 1
-    next_s = now.boot_s + lane.check_times.next_s(batch.checks, lane.tools.rng)
+    next_s = now.boot_s + lane.checks.times.next_s(batch.checks, lane.tools.rng)
     # One check falls on the deadline itself, so that whatever is known then is told.
-    lane.check_at(batch, max(now.boot_s + 1.0, min(next_s, last_s)) if next_s > last_s > now.boot_s else next_s)
+    lane.checks.at(batch, max(now.boot_s + 1.0, min(next_s, last_s)) if next_s > last_s > now.boot_s else next_s)
 
 
 def minted(lane: Lane, verdict: TokenVerdict, sent_ms: int, now: Instant) -> Write:

@@ -1,10 +1,13 @@
 """A batch on its way: fixed once it is in the journal, until its last intent is final."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from streams.contracts.journal import Attempt, BatchEntry, BatchState, Held, JournalKey, Packer, encode_entry
+
+# A throttled batch may be tried for hours; its entry is written at every attempt and must not grow with them.
+ATTEMPTS_KEPT = 10
 
 
 class Phase(Enum):
@@ -19,10 +22,10 @@ class Phase(Enum):
 
 @dataclass(slots=True)
 class Batch:
-    """An open batch. ``entry`` is its journal entry as last written; times ``_s`` are ``boot_s``.
+    """An open batch. ``entry`` is its journal entry as last written.
 
     ``held`` is dropped once the API has accepted the batch: from then on only ``packed`` is kept, a tenth of its size.
-    ``not_before_s`` is the time of the next attempt or check, ``checks`` how many checks were answered.
+    ``checks`` is how many checks were answered.
     """
 
     ref: str
@@ -31,7 +34,6 @@ class Batch:
     phase: Phase
     held: Sequence[Held] | None = None
     token: int = -1
-    not_before_s: float = 0.0
     checks: int = 0
 
     def unpacked(self, packer: Packer) -> Sequence[Held]:
@@ -43,6 +45,15 @@ class Batch:
         settled = set(self.entry.settled)
         return [one for index, one in enumerate(self.unpacked(packer)) if index not in settled]
 
+    def leave_out(self, over: Callable[[Held], bool], packer: Packer) -> list[Held]:
+        """Settle the intents that ``over`` says are over; returns them."""
+        settled = set(self.entry.settled)
+        held = self.unpacked(packer)
+        gone = [index for index, one in enumerate(held) if index not in settled and over(one)]
+        if gone:
+            self.entry = replace(self.entry, settled=tuple(sorted((*settled, *gone))))
+        return [held[index] for index in gone]
+
     @property
     def unsettled_count(self) -> int:
         """How many intents have no final outcome yet."""
@@ -50,8 +61,10 @@ class Batch:
 
     def open_attempt(self, token: int, now_ms: int) -> None:
         """The next attempt is about to be journaled and made."""
-        attempt = Attempt(len(self.entry.attempts) + 1, now_ms, token, self.entry.settled)
-        self.entry = replace(self.entry, state=BatchState.OPEN, attempts=(*self.entry.attempts, attempt))
+        earlier = self.entry.attempts
+        attempt = Attempt(earlier[-1].number + 1 if earlier else 1, now_ms, token, self.entry.settled)
+        attempts = (*earlier, attempt)[-ATTEMPTS_KEPT:]
+        self.entry = replace(self.entry, state=BatchState.OPEN, attempts=attempts)
         self.token = token
         self.phase = Phase.JOURNAL
 

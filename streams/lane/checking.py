@@ -1,7 +1,11 @@
 """When to ask for the statuses of an accepted batch."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from streams.lane.batch import Batch, Phase
+from streams.lane.due import Due
+from streams.lane.instant import Instant
 
 # The first check comes when batches of this account usually are done; before any is known, after this.
 FIRST_CHECK_S = 5.0
@@ -11,6 +15,10 @@ FIRST_CHECK_MAX_S = 60.0
 # Later checks back off to this; a jitter of a fifth keeps the batches of a burst from asking together for ever.
 CHECK_CAP_S = 60.0
 JITTER = 0.2
+
+# A check that never brings an answer, or is never made, must not keep a batch open much beyond its deadline.
+DEADLINE_GRACE_S = 120.0
+GIVE_UP_EVERY_S = 10.0
 
 # How much of a new observation goes into the average.
 _WEIGHT = 0.2
@@ -34,3 +42,59 @@ class CheckTimes:
         """Seconds from the ``checks``-th unsuccessful check to the next."""
         wait_s = min(CHECK_CAP_S, self.first_s() * 2.0 ** min(checks, 16) / 2)
         return max(1.0, wait_s * rng.uniform(1 - JITTER, 1 + JITTER))
+
+
+@dataclass(slots=True)
+class Checks:
+    """The accepted batches of a lane that wait for a check, and how many checks are running (``running_max`` at most).
+
+    ``deadline_s`` is how long after its acceptance the statuses of a batch are waited for.
+    """
+
+    running_max: int
+    deadline_s: float
+    due: Due = field(default_factory=Due)
+    times: CheckTimes = field(default_factory=CheckTimes)
+    running: int = 0
+    _give_up_at_s: float = float("-inf")
+
+    def at(self, batch: Batch, when_s: float) -> None:
+        """The next check of a batch, not before ``when_s``."""
+        batch.phase = Phase.CHECK_DUE
+        self.due.add(batch, when_s)
+
+    @property
+    def next_at(self) -> float:
+        """When the next check should start, provided there is a slot; infinity if only an event can help."""
+        return self.due.first_at() if self.running < self.running_max else float("inf")
+
+    def start(self, now_s: float) -> Batch | None:
+        """The batch to be checked now, if one is due."""
+        batch = self.due.pop(now_s) if self.running < self.running_max else None
+        if batch is not None:
+            batch.phase = Phase.CHECK
+            self.running += 1
+        return batch
+
+    def deadline_of(self, batch: Batch, now: Instant) -> float:
+        """When the statuses of an accepted batch are no longer waited for, as ``boot_s``."""
+        assert batch.entry.accepted_at is not None, "only accepted batches have a status deadline"
+        return now.boot_of(batch.entry.accepted_at) + self.deadline_s
+
+    @property
+    def give_up_at(self) -> float:
+        """When :meth:`given_up` should be asked next; infinity if only an event can make that worth it."""
+        return max(self._give_up_at_s, self.due.first_at() + DEADLINE_GRACE_S)
+
+    def given_up(self, now: Instant) -> list[Batch]:
+        """Take out the batches whose deadline went by long ago without a request to spare for their check."""
+        if self.give_up_at > now.boot_s:
+            return []
+        self._give_up_at_s = now.boot_s + GIVE_UP_EVERY_S
+        given_up = []
+        for when_s, batch in self.due.drain():
+            if self.deadline_of(batch, now) + DEADLINE_GRACE_S <= now.boot_s:
+                given_up.append(batch)
+            else:
+                self.due.add(batch, when_s)
+        return given_up

@@ -6,7 +6,6 @@ the outcomes of an answer, its journal entry and its request record are one writ
 in exactly one of: a parcel at an untaken place, an open batch in the journal, a final outcome.
 """
 
-import heapq
 import math
 import random
 from collections.abc import Callable
@@ -19,11 +18,12 @@ from streams.contracts.request import RequestKind, RequestRecord
 from streams.lane.actions import Action, Check, Mint, Outcomes, Post, Write
 from streams.lane.backoff import Backoff
 from streams.lane.batch import Batch, Phase
-from streams.lane.checking import CheckTimes
+from streams.lane.checking import Checks
 from streams.lane.cursor import RUNS_MAX, Cursor
+from streams.lane.due import Due
 from streams.lane.instant import Instant
 from streams.lane.options import LaneOptions
-from streams.lane.settle import EXPIRED, same_for_all, unsendable
+from streams.lane.settle import EXPIRED, NOT_CHECKED, TIMEOUT, Final, completed, same_for_all, unsendable
 from streams.lane.tokens import Sealer, Token, Tokens
 from streams.lane.window import Window
 
@@ -33,8 +33,9 @@ SCARCE_SHARE = 0.2
 # An intent whose effective deadline is nearer than this no longer waits for company.
 URGENT_MS = 1000
 
-# Expired intents leave the window at least this often, also while nothing can be sent.
+# Expired intents leave the window this often at most, and rarer where it is so long that looking through it costs.
 SWEEP_S = 1.0
+SWEEP_INTENTS_PER_S = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Lane:
             sealer=tools.sealer,
         )
         self.batches: dict[str, Batch] = {}
-        self.check_times = CheckTimes()
+        self.checks = Checks(options.in_flight_max_per_token, options.status_deadline_s)
         self.backoff = Backoff(base_s=1.0, cap_s=60.0)
         self.hold_until_s = float("-inf")
         self.one_at_a_time = False
@@ -70,11 +71,8 @@ class Lane:
         self._awaited: dict[int, str | None] = {}
         self._take_over_serial = 0
         self._durable: list[str | None] = []
-        # Heaps of (time, batch_ref). An entry is stale where the batch is gone, or waits for something else by now.
-        self._retries: list[tuple[float, str]] = []
-        self._checks: list[tuple[float, str]] = []
+        self._retries = Due()
         self._posting = 0
-        self._checking = 0
 
     # -- what happens to it
 
@@ -115,6 +113,7 @@ class Lane:
         """All that should be done now, in order."""
         actions: list[Action] = []
         self._sweep(now, actions)
+        actions.extend(self._unchecked(batch) for batch in self.checks.given_up(now))
         actions.extend(Mint() if ref is None else self._post(self.batches[ref], now) for ref in self._durable)
         self._durable.clear()
         if self._wants_requests and self.tokens.mint_at(now) <= now.boot_s:
@@ -126,13 +125,13 @@ class Lane:
 
     def wake_at(self, now: Instant) -> float:
         """The ``boot_s`` of the next :meth:`step` if nothing happens before; infinity if only an event can help."""
-        times = [float("inf")]
+        times = [self.checks.give_up_at]
         if self.window:
             times.append(max(self._sweep_at_s, now.boot_of(self.window.ends_first_ms - self.options.expiry_margin_ms)))
         if self._wants_requests:
             times.append(self.tokens.mint_at(now))
-            if not self._take_over_serial and (wanted := self._wanted_times(now)):
-                earliest = max(min(wanted), self.hold_until_s)
+            if not self._take_over_serial:
+                earliest = max(self._wanted_at(now), self.hold_until_s)
                 ready = min((t.pace.ready_at(now.boot_s) for t in self.tokens.usable(now)), default=float("inf"))
                 times.append(max(earliest, ready))
         return min(times)
@@ -144,21 +143,18 @@ class Lane:
     def _wants_requests(self) -> bool:
         return bool(self.window or self.batches)
 
-    def _wanted_times(self, now: Instant) -> list[float]:
-        wanted = []
+    def _wanted_at(self, now: Instant) -> float:
+        wanted_at_s = self.checks.next_at
         if self._may_post():
-            if self.window.sendable and self._room_for_batch():
-                wanted.append(self._window_ready_at(now))
-            if self._retries:
-                wanted.append(self._retries[0][0])
-        if self._checks and self._checking < self._in_flight_max:
-            wanted.append(self._checks[0][0])
-        return wanted
+            wanted_at_s = min(wanted_at_s, self._retries.first_at())
+            if self.window.sendable:
+                wanted_at_s = min(wanted_at_s, max(self._room_at(), self._window_ready_at(now)))
+        return wanted_at_s
 
     def _sweep(self, now: Instant, actions: list[Action]) -> None:
         if now.boot_s < self._sweep_at_s:
             return
-        self._sweep_at_s = now.boot_s + SWEEP_S
+        self._sweep_at_s = now.boot_s + max(SWEEP_S, len(self.window) / SWEEP_INTENTS_PER_S)
         if expired := self.window.expire(now.wall_ms + self.options.expiry_margin_ms):
             actions.append(self._expired(expired))
 
@@ -188,19 +184,32 @@ class Lane:
             return write
         return self._due_check(now, token)
 
-    @property
-    def _in_flight_max(self) -> int:
-        return self.options.in_flight_max_per_token
-
     def _may_post(self) -> bool:
-        return self._posting < (1 if self.one_at_a_time else self._in_flight_max)
+        return self._posting < (1 if self.one_at_a_time else self.options.in_flight_max_per_token)
 
-    def _room_for_batch(self) -> bool:
-        return len(self.batches) < self.options.open_batches_max
+    @property
+    def _crowded(self) -> bool:
+        return len(self.batches) >= self.options.open_batches_max
 
     @property
     def _checks_first(self) -> bool:
-        return self.options.statuses == "all" and not self._room_for_batch()
+        return self.options.statuses == "all" and self._crowded
+
+    def _room_at(self) -> float:
+        """When one more batch may be opened. Where checks are made as far as possible, an overdue one gives way."""
+        if not self._crowded:
+            return float("-inf")
+        return self.checks.due.first_at() if self.options.statuses == "best_effort" else float("inf")
+
+    def _make_room(self, now: Instant, actions: list[Action]) -> None:
+        while self._crowded and (batch := self.checks.due.pop(now.boot_s)):
+            actions.append(self._unchecked(batch))
+
+    def _unchecked(self, batch: Batch) -> Write:
+        write = Write()
+        final = Final(Status.UNKNOWN, TIMEOUT if batch.checks else NOT_CHECKED)
+        self.end(batch, [same_for_all(batch, batch.unsettled(self.tools.packer), final)], write)
+        return write
 
     def _window_ready_at(self, now: Instant) -> float:
         """When the window should leave, provided there is a slot."""
@@ -213,15 +222,16 @@ class Lane:
 
     def _plenty_at(self, now: Instant) -> float:
         """When requests are plentiful enough for a small batch; infinity if only an event can bring that about."""
-        if self._checks and self._checks[0][0] < now.boot_s:
+        if self.checks.due.first_at() < now.boot_s:
             return float("inf")
         count = math.ceil(SCARCE_SHARE * self.options.requests_per_minute_per_token)
         return min((token.pace.free_at(count, now.boot_s) for token in self.tokens.usable(now)), default=float("inf"))
 
     def _next_batch(self, now: Instant, token: Token, actions: list[Action]) -> Write | None:
         """Close a batch from the window and journal it; its POST follows once that is durable."""
-        if not self.window.sendable or not self._room_for_batch() or self._window_ready_at(now) > now.boot_s:
+        if not self.window.sendable or max(self._room_at(), self._window_ready_at(now)) > now.boot_s:
             return None
+        self._make_room(now, actions)
         ragged = self.cursor.runs() > RUNS_MAX // 2
         take = self.window.take_oldest if ragged else self.window.take
         held = self._still_wanted(take(self.options.records_max), now, actions)
@@ -252,49 +262,37 @@ class Lane:
 
     def _post(self, batch: Batch, now: Instant) -> Post | Write:
         token = self.tokens.find(batch.token)
-        if token is None:  # another request's answer said meanwhile that the token is no longer taken
+        # While the attempt was journaled, the answer to another request may have asked for a pause, or for a new token.
+        if token is None or now.boot_s < max(self.hold_until_s, token.pace.held_until_s):
             return self.not_sent(batch, now)
         batch.phase = Phase.POST
         return Post(batch.ref, token, batch.unsettled(self.tools.packer))
 
     def _due_retry(self, now: Instant, token: Token, actions: list[Action]) -> Write | None:
-        while self._retries and self._retries[0][0] <= now.boot_s:
-            _, ref = heapq.heappop(self._retries)
-            batch = self.batches.get(ref)
-            if batch is None or batch.phase is not Phase.RETRY:
-                continue
+        while batch := self._retries.pop(now.boot_s):
             write = Write()
             self._leave_out_expired(batch, now, write)
             if batch.unsettled_count:
                 return self._open(batch, token, write, now)
-            self.close(batch, write)
+            self.end(batch, [], write)
             actions.append(write)
         return None
 
     def _leave_out_expired(self, batch: Batch, now: Instant, write: Write) -> None:
         ends_by_ms = now.wall_ms + self.options.expiry_margin_ms
-        left = set(batch.entry.settled)
-        held = batch.unpacked(self.tools.packer)
-        gone = [i for i, one in enumerate(held) if i not in left and one.row.ends_at <= ends_by_ms]
+        gone = batch.leave_out(lambda one: one.row.ends_at <= ends_by_ms, self.tools.packer)
         if gone:
-            write.outcomes.append(same_for_all(batch, [held[i] for i in gone], unsendable(batch)))
-            batch.entry = replace(batch.entry, settled=tuple(sorted((*left, *gone))))
-            self.window.settled(held[i] for i in gone)
+            write.outcomes.append(same_for_all(batch, gone, unsendable(batch)))
+            self.window.settled(gone)
 
     def _due_check(self, now: Instant, token: Token) -> Check | None:
-        if self._checking >= self._in_flight_max:
+        batch = self.checks.start(now.boot_s)
+        if batch is None:
             return None
-        while self._checks and self._checks[0][0] <= now.boot_s:
-            _, ref = heapq.heappop(self._checks)
-            batch = self.batches.get(ref)
-            if batch is None or batch.phase is not Phase.CHECK_DUE or batch.entry.batch_id is None:
-                continue
-            batch.phase = Phase.CHECK
-            batch.token = token.ordinal
-            token.pace.take(now.boot_s)
-            self._checking += 1
-            return Check(ref, batch.entry.batch_id, token)
-        return None
+        assert batch.entry.batch_id is not None, "a batch without a name is not checked"
+        batch.token = token.ordinal
+        token.pace.take(now.boot_s)
+        return Check(batch.ref, batch.entry.batch_id, token)
 
     # -- shared with the answers
 
@@ -313,8 +311,8 @@ class Lane:
         token = self.tokens.find(batch.token)
         if token is not None:
             token.pace.unsent()
-        self._checking -= 1
-        self.check_at(batch, now.boot_s)
+        self.checks.running -= 1
+        self.checks.at(batch, now.boot_s)
         return Write()
 
     def await_take_over(self, write: Write) -> None:
@@ -342,7 +340,7 @@ class Lane:
         if request == "post":
             self._posting -= 1
         elif request == "check":
-            self._checking -= 1
+            self.checks.running -= 1
         records = batch.unsettled_count if batch is not None and request == "post" else 0
         ref = batch.ref if batch is not None else None
         account_id = self.options.account_id
@@ -351,16 +349,12 @@ class Lane:
     def retry_at(self, batch: Batch, when_s: float) -> None:
         """The next attempt of a batch, not before ``when_s``."""
         batch.phase = Phase.RETRY
-        batch.not_before_s = when_s
-        heapq.heappush(self._retries, (when_s, batch.ref))
+        self._retries.add(batch, when_s)
 
-    def check_at(self, batch: Batch, when_s: float) -> None:
-        """The next status check of a batch, not before ``when_s``."""
-        batch.phase = Phase.CHECK_DUE
-        batch.not_before_s = when_s
-        heapq.heappush(self._checks, (when_s, batch.ref))
-
-    def close(self, batch: Batch, write: Write) -> None:
-        """The last intent of a batch is final: forget it."""
+    def end(self, batch: Batch, outcomes: list[Outcomes], write: Write) -> None:
+        """These are the last outcomes of a batch: every intent in it is final, forget it."""
+        write.outcomes.extend(outcomes)
+        if batch.entry.accepted_at is not None:
+            write.events.append(completed(batch, self.options.account_id, outcomes))
         write.entries.extend(batch.forgotten())
         del self.batches[batch.ref]

@@ -27,7 +27,7 @@ class Pace:
         self._ended: deque[float] = deque()
         self._running = 0
         self._next_s = float("-inf")
-        self._held_until_s = float("-inf")
+        self.held_until_s = float("-inf")
 
     def used(self, now_s: float) -> int:
         """Slots that are taken: requests running, or ended less than a window ago."""
@@ -54,7 +54,7 @@ class Pace:
 
     def ready_at(self, now_s: float) -> float:
         """When the next request may leave: not after ``now_s`` if at once, infinity while running requests hold all."""
-        earliest = max(self._next_s, self._held_until_s)
+        earliest = max(self._next_s, self.held_until_s)
         if self.free(now_s) > 0:
             return earliest
         return max(earliest, self._ended[0] + WINDOW_S) if self._ended else float("inf")
@@ -76,7 +76,7 @@ class Pace:
 
     def hold(self, until_s: float) -> None:
         """The server asked for a pause (429): nothing leaves before ``until_s``."""
-        self._held_until_s = max(self._held_until_s, until_s)
+        self.held_until_s = max(self.held_until_s, until_s)
 
     def restore(self, ended_s: list[float]) -> None:
         """Take over the requests of a previous owner, by the times at which they ended."""

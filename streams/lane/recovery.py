@@ -128,18 +128,17 @@ def restore(lane: Lane, state: AccountState, now: Instant) -> Write:
 
 def _resume(lane: Lane, batch: Batch, now: Instant, write: Write) -> None:
     if batch.entry.state is BatchState.ACCEPTED:
-        lane.check_at(batch, now.boot_s + lane.tools.rng.uniform(0, CHECKS_SPREAD_S))
+        lane.checks.at(batch, now.boot_s + lane.tools.rng.uniform(0, CHECKS_SPREAD_S))
         return
     batch.held = batch.unpacked(lane.tools.packer)
     lane.window.travelling(batch.unsettled(lane.tools.packer))
+    lane.one_at_a_time |= batch.entry.possible_duplicate or batch.entry.state is BatchState.OPEN
     match batch.entry.state:
         case BatchState.UNSENT:
             lane.retry_at(batch, now.boot_s)
         case BatchState.AMBIGUOUS:
-            lane.one_at_a_time = True
             lane.retry_at(batch, now.boot_s + FOREIGN_POST_S)
         case BatchState.OPEN:
-            lane.one_at_a_time = True
             suspect(lane, batch, now.boot_s + FOREIGN_POST_S, write)
         case BatchState.SPLIT:
             raise UnreadableMessage("journal", f"batch {batch.ref} was split by a newer release")
