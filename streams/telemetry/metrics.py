@@ -133,7 +133,8 @@ class Metrics:
     def _declare_results(self) -> None:
         self.outcomes = self._counter("outcomes", "Changes in what is known of an intent.", status=tuple(Status))
         self.possible_duplicates = self._counter(
-            "possible_duplicates", "Intents that were sent again after an attempt whose fate is not known."
+            "possible_duplicates",
+            "Accepted intents that an earlier attempt, whose fate is not known, may have brought too.",
         )
         self.intent_accept_seconds = self._intent_histogram(
             "intent_accept_seconds",
@@ -249,7 +250,7 @@ class CommitMetrics:
 
     def aborted(self, cause: str) -> None:
         """Count a transaction that will be repeated. ``cause`` is the name of Kafka's error."""
-        self._aborted["rebalance" if cause.lstrip("_") in _REBALANCE_ERRORS else "error"].inc()
+        self._aborted["rebalance" if cause in _REBALANCE_ERRORS else "error"].inc()
 
 
 def create_registry() -> CollectorRegistry:

@@ -54,6 +54,8 @@ class LaneObserver:
 
     def _accepted(self, group: Outcomes, now: Instant) -> None:
         self.metrics.batch_records.observe(len(group.held))
+        if group.possible_duplicate:
+            self.metrics.possible_duplicates.inc(len(group.held))
         waits: dict[str, list[float]] = {}
         for held in group.held:
             waits.setdefault(held.row.priority, []).append((now.wall_ms - held.row.recorded_at) / 1000)

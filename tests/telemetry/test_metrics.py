@@ -57,7 +57,7 @@ def test_using_metrics_adds_no_series(registry, metrics):
     metrics.open_batches.labels("accepted").set(4)
     metrics.intent_accept_seconds.labels("high").observe_many([0.1, 3])
     metrics.commit_observer("lanes").committed(1, 20, 0.01)
-    metrics.commit_observer("route").aborted("_STALE_MEMBER_EPOCH")
+    metrics.commit_observer("route").aborted("STALE_MEMBER_EPOCH")
     metrics.commit_observer("route").aborted("whatever Kafka says next")
 
     assert text_of(registry).count("\n") == before

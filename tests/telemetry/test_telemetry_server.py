@@ -116,13 +116,15 @@ def test_a_port_can_be_used_again_after_a_stop(served):
     again.stop()
 
 
-def test_it_answers_while_others_say_nothing(served):
+def test_it_answers_while_others_say_nothing():
+    served = Served(age_max_s=600)
     silent = [served.connect(b"GET /livez HTTP/1.1\r\n") for _ in range(3 * server_module.CONNECTIONS_MAX)]
 
     assert served.get("/livez")[0] == 200
     assert silent[0].recv(1) == b"", "the oldest gave way"
     for connected in silent:
         connected.close()
+    served.server.stop()
 
 
 def test_a_connection_that_dribbles_is_ended():
