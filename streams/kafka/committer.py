@@ -227,6 +227,7 @@ class Committer:
             except BaseException:
                 self._call_loop(_wake_stopped, units)
                 raise
+        transactions.close()
 
     def _commit(self, transactions: Transactions, units: list[Waiting]) -> None:
         pause_s = _RETRY_PAUSE_FIRST_S

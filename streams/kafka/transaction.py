@@ -134,6 +134,11 @@ class Transactions:
             raise TransactionAborted(abortable.error.name(), abortable.detail) from abortable
         return checked_at_s
 
+    def close(self) -> None:
+        """Let go of the producer, between two transactions."""
+        with self._watchdog.watch("close"):
+            self._producer.close()
+
     def _produce(self, batches: Iterable[Sequence[OutMessage]]) -> None:
         produce = self._producer.produce
         for messages in batches:

@@ -172,6 +172,15 @@ def test_a_fatal_error_ends_without_an_abort(scripted, step):
     assert producer.calls[-1] == step
 
 
+@pytest.mark.parametrize("raised", [SystemError(), KafkaException(fatal())], ids=["beside a report", "alone"])
+def test_a_fatal_error_that_a_flush_raises_is_told_by_the_next_call(scripted, raised):
+    producer, transactions = scripted(flush=[raised], send_offsets_to_transaction=[fatal()])
+    with pytest.raises(TransactionFailed, match="send_offsets: _FENCED") as failed:
+        run(transactions)
+    assert failed.value.fenced
+    assert producer.calls == HAPPY[:4]
+
+
 @pytest.mark.parametrize(
     "error", [fatal(), abortable(), KafkaError(KafkaError._STATE)], ids=["fatal", "again", "state"]
 )
