@@ -24,7 +24,6 @@ PROMISES: Mapping[str, str] = MappingProxyType(
         "auto.commit.interval.ms": _POSITIONS,
         "auto.offset.reset": f"{_NEVER_SKIP}; set kafka.start_at for a first start",
         "bootstrap.servers": "set kafka.bootstrap_servers",
-        "check.crcs": "a damaged message must not pass for an intent",
         "default.topic.config": "set the properties directly",
         "delivery.timeout.ms": _EXACTLY_ONCE,
         "enable.auto.commit": _POSITIONS,

@@ -40,6 +40,7 @@ _PRODUCER_ONLY: Final = frozenset(
 )
 _CONSUMER_ONLY: Final = frozenset(
     {
+        "check.crcs",
         "consume.callback.max.messages",
         "coordinator.query.interval.ms",
         "fetch.error.backoff.ms",
@@ -89,13 +90,16 @@ def consumer_config(options: KafkaOptions, protocol: GroupProtocol) -> dict[str,
         "queued.min.messages": 10_000,
         "queued.max.messages.kbytes": 16_384,
         "fetch.queue.backoff.ms": 20,
+        # One fetch is under way for each broker, and a partition that is resumed or new waits for its end.
+        "fetch.wait.max.ms": 100,
+        "check.crcs": True,
     }
     return _config(options, tuning, _READING | membership | {"group.id": options.group_id}, _PRODUCER_ONLY)
 
 
 def reader_config(options: KafkaOptions) -> dict[str, Any]:
     """A reader outside the group (replay, audit): assigns partitions itself, commits nothing, never joins."""
-    tuning = {"fetch.queue.backoff.ms": 5}
+    tuning = {"fetch.queue.backoff.ms": 5, "check.crcs": True}
     # The client library wants a group id. With the group's own, a reader needs no further rights in Kafka.
     return _config(options, tuning, _READING | {"group.id": options.group_id}, _PRODUCER_ONLY)
 
@@ -135,7 +139,6 @@ _READING: Final[dict[str, Any]] = {
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",
     "enable.partition.eof": True,
-    "check.crcs": True,
     "allow.auto.create.topics": False,
 }
 

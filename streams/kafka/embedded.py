@@ -19,10 +19,14 @@ from confluent_kafka import cimpl
 PARTITIONS_DEFAULT = 16
 """Partitions a topic gets where nothing else is asked for: 16 of 5 MB hold a demo's backlog many times over."""
 
+CLIENT_PROPERTIES = {"check.crcs": "false"}
+"""What readers need in ``kafka.extra``: the mock cluster writes transaction markers without their checksum."""
+
 PARTITION_BYTES_MAX = 5 * 1024 * 1024
 """What a partition of the mock cluster keeps (``max_size`` in librdkafka's rdkafka_mock.c)."""
 
 _PRODUCER = 0
+_BROKER_ID = 1
 _CONF_OK = 0
 _LOG_ERRORS = b"3"
 # The classic protocol's mock coordinator waits this long for more members before the first assignment (default 3 s).
@@ -76,6 +80,8 @@ class EmbeddedKafka:
         self._cluster = library.rd_kafka_mock_cluster_new(self._handle, 1)
         if not self._cluster:
             raise EmbeddedKafkaError("librdkafka could not start its mock cluster: no free loopback port?")
+        # Some requests go to the controller; without one, clients would wait for it.
+        library.rd_kafka_mock_set_controller_id(self._cluster, _BROKER_ID)
         library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, _JOIN_DELAY_MS)
         for topic, partitions in self._topics.items():
             # librdkafka itself would take a topic without partitions, which no client can then use.
@@ -130,6 +136,7 @@ _SIGNATURES: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
         ctypes.c_int,
         (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_int),
     ),
+    "rd_kafka_mock_set_controller_id": (None, (ctypes.c_void_p, ctypes.c_int32)),
     "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, (ctypes.c_void_p, ctypes.c_int32)),
 }
 

@@ -40,7 +40,7 @@ def test_every_refused_property_that_we_set_has_our_value(name):
         "log.connection.close",
     }
     tuning |= {"socket.keepalive.enable", "queued.min.messages", "queued.max.messages.kbytes", "linger.ms"}
-    tuning |= {"fetch.queue.backoff.ms", "compression.type", "queue.buffering.max.messages"}
+    tuning |= {"fetch.queue.backoff.ms", "compression.type", "queue.buffering.max.messages", "check.crcs"}
     assert set(config) - tuning <= PROMISES.keys()
 
 
