@@ -5,6 +5,7 @@ starts. "From the end" means the end as it was when the reader was made, looked 
 after that is seen however long the first fetch takes. Partitions that are added later are not followed.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -43,9 +44,11 @@ class Follower:
 
     def __init__(self, config: Mapping[str, Any], topics: Sequence[str], *, from_beginning: bool) -> None:
         self._consumer = Consumer(dict(config))
+        self._next: dict[tuple[str, int], int] = {}
         try:
             places = [place for topic in topics for place in self._places(topic, from_beginning=from_beginning)]
             self._consumer.assign(places)
+            self._next = {(place.topic, place.partition): max(0, place.offset) for place in places}
         except BaseException:
             self._consumer.close()
             raise
@@ -68,7 +71,25 @@ class Follower:
                 messages.append(message)
             elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name in confluent-kafka
                 raise KafkaException(error)
+            # An end of partition tells the position too, behind transaction markers that are never delivered.
+            place, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
+            self._next[place] = max(self._next[place], offset + (error is None))
         return messages
+
+    def rest(self, timeout_s: float = 10.0) -> Iterator[list[Message]]:
+        """Read on to the ends that the partitions have now.
+
+        Raises ``TimeoutError`` where that takes longer than ``timeout_s``, and what :meth:`read` raises.
+        """
+        ends = {
+            place: self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=_LOOKUP_S)[1]
+            for place in self._next
+        }
+        deadline_s = time.monotonic() + timeout_s
+        while any(self._next[place] < end for place, end in ends.items()):
+            if time.monotonic() > deadline_s:
+                raise TimeoutError("the ends of the topics were not reached")
+            yield self.read()
 
     def close(self) -> None:
         """Leave."""

@@ -22,14 +22,16 @@ _QUEUE_MESSAGES_MAX = 100_000
 class Publisher:
     """Send values to ``topic``, keyed by nothing, and count.
 
-    ``delivered`` counts what the broker acknowledged; ``failed`` counts the rest by the name of Kafka's error. Raises
-    :class:`~streams.kafka.follow.TopicMissing`, or ``KafkaException`` if the cluster cannot be reached.
+    ``delivered`` counts what the broker acknowledged, ``delivered_to`` by partition; ``failed`` counts the rest by the
+    name of Kafka's error. Raises :class:`~streams.kafka.follow.TopicMissing`, or ``KafkaException`` if the cluster
+    cannot be reached.
     """
 
     def __init__(self, options: KafkaOptions, topic: str) -> None:
         self._producer = Producer(_config(options))
         self._topic = topic
         self.delivered = 0
+        self.delivered_to: Counter[int] = Counter()
         self.failed: Counter[str] = Counter()
         self.partitions = len(partitions_of(self._producer, topic))
 
@@ -56,9 +58,10 @@ class Publisher:
         if unfinished:
             self.failed["unfinished"] += unfinished
 
-    def _done(self, error: KafkaError | None, _: Message) -> None:
+    def _done(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self.delivered += 1
+            self.delivered_to[message.partition() or 0] += 1
         else:
             self.failed[error.name()] += 1
 
