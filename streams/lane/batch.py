@@ -43,6 +43,8 @@ class Batch:
     def unsettled(self, packer: Packer) -> list[Held]:
         """The intents that have no final outcome yet."""
         settled = set(self.entry.settled)
+        if not settled:
+            return list(self.unpacked(packer))
         return [one for index, one in enumerate(self.unpacked(packer)) if index not in settled]
 
     def leave_out(self, over: Callable[[Held], bool], packer: Packer) -> list[Held]:

@@ -6,7 +6,7 @@ read again are dropped here and no intent is taken twice.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from streams.contracts.journal import CursorEntry, Place
 
@@ -25,6 +25,7 @@ class Cursor:
         # Parcels that hold an untaken place, or lie behind one that does: offset → [rows, bits of those taken].
         self._parcels: dict[int, list[int]] = {}
         self._last_read = -1
+        self._runs_count = len(self._restored)
 
     def read(self, offset: int, rows: int) -> list[int]:
         """Note a parcel of ``rows`` intents, in order of offsets; return the indices of those not yet taken."""
@@ -37,12 +38,14 @@ class Cursor:
             return list(range(rows))
         return [index for index in range(rows) if not taken >> index & 1]
 
-    def take(self, place: Place) -> None:
-        """Mark a place that was read and not taken as taken."""
-        parcel = self._parcels[place.offset]
-        bit = 1 << place.index
-        assert not parcel[1] & bit, "a place is taken once"
-        parcel[1] |= bit
+    def take(self, places: Iterable[Place]) -> None:
+        """Mark places that were read and not taken as taken."""
+        parcels = self._parcels
+        for offset, index in places:
+            parcel = parcels[offset]
+            bit = 1 << index
+            assert not parcel[1] & bit, "a place is taken once"
+            parcel[1] |= bit
 
     def entry(self) -> CursorEntry:
         """What to journal."""
@@ -50,11 +53,12 @@ class Cursor:
         runs = list(self._runs())
         beyond = Place(self._last_read + 1, 0)
         runs.extend((max(start, beyond), end) for start, end in self._restored if end > beyond)
+        self._runs_count = len(runs)
         return CursorEntry(self._low, tuple(runs))
 
     def runs(self) -> int:
-        """How many runs the entry would have; see :data:`RUNS_MAX`."""
-        return sum(1 for _ in self._runs()) + len(self._restored)
+        """How many runs the last entry had; see :data:`RUNS_MAX`."""
+        return self._runs_count
 
     def _drop_finished(self) -> None:
         while self._parcels:
@@ -86,15 +90,28 @@ class Cursor:
         start: Place | None = None
         end = self._low
         for offset, (rows, taken) in self._parcels.items():
-            if taken == (1 << rows) - 1:
-                start, end = start or Place(offset, 0), Place(offset, rows)
-                continue
-            for index in range(rows):
-                if taken >> index & 1:
-                    start, end = start or Place(offset, index), Place(offset, index + 1)
-                elif start is not None:
-                    if end > self._low:
-                        yield max(start, self._low), end
-                    start = None
-        if start is not None and end > self._low:
-            yield max(start, self._low), end
+            if start is not None and not taken & 1:
+                yield start, end
+                start = None
+            # From here on `start` is the place of a run that goes on across the beginning of this parcel.
+            for first, last in _bit_runs(taken):
+                end = Place(offset, last)
+                if end > self._low:
+                    start = start or max(Place(offset, first), self._low)
+                    if last < rows:
+                        yield start, end
+                        start = None
+        if start is not None:
+            yield start, end
+
+
+def _bit_runs(bits: int) -> Iterator[tuple[int, int]]:
+    """The runs ``[first, last)`` of set bits, from the lowest."""
+    position = 0
+    while bits:
+        zeros = (bits & -bits).bit_length() - 1
+        bits >>= zeros
+        ones = (bits ^ (bits + 1)).bit_length() - 1
+        yield position + zeros, position + zeros + ones
+        bits >>= ones
+        position += zeros + ones

@@ -33,6 +33,9 @@ SCARCE_SHARE = 0.2
 # An intent whose effective deadline is nearer than this no longer waits for company.
 URGENT_MS = 1000
 
+# Where a cursor is too ragged, so many batches are filled in the order of places: finding them costs a look at all.
+HASTENED_BATCHES = 20
+
 # Expired intents leave the window this often at most, and rarer where it is so long that looking through it costs.
 SWEEP_S = 1.0
 SWEEP_INTENTS_PER_S = 20_000
@@ -79,9 +82,9 @@ class Lane:
     def offer(self, offset: int, parcel: Parcel, now: Instant) -> int:
         """Take in the intents of a parcel that are not yet taken; returns how many those are."""
         indices = self.cursor.read(offset, len(parcel.rows))
-        for index in indices:
-            held = Held(Place(offset, index), parcel.source_topic, parcel.source_partition, parcel.rows[index])
-            self.window.add(held, now.boot_s)
+        _, topic, partition, rows = parcel
+        held = [Held(Place(offset, index), topic, partition, rows[index]) for index in indices]
+        self.window.add(held, now.boot_s)
         return len(indices)
 
     def durable(self, serial: int) -> None:
@@ -164,9 +167,9 @@ class Lane:
         return write
 
     def _take(self, held: list[Held], write: Write) -> None:
-        for one in held:
-            self.cursor.take(one.place)
-        write.taken.extend(one.place for one in held)
+        places = [one.place for one in held]
+        self.cursor.take(places)
+        write.taken.extend(places)
         write.entries.append((str(JournalKey("cursor", self.options.account_id)), encode_entry(self.cursor.entry())))
 
     # -- requests
@@ -232,9 +235,9 @@ class Lane:
         if not self.window.sendable or max(self._room_at(), self._window_ready_at(now)) > now.boot_s:
             return None
         self._make_room(now, actions)
-        ragged = self.cursor.runs() > RUNS_MAX // 2
-        take = self.window.take_oldest if ragged else self.window.take
-        held = self._still_wanted(take(self.options.records_max), now, actions)
+        if self.cursor.runs() > RUNS_MAX // 2:
+            self.window.hasten_oldest(HASTENED_BATCHES * self.options.records_max)
+        held = self._still_wanted(self.window.take(self.options.records_max), now, actions)
         if not held:
             return None
         entry = BatchEntry(self.options.account_id, BatchState.UNSENT, len(held), self.options.policy)

@@ -8,13 +8,16 @@ two intents of a pair.
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from streams.contracts.journal import Held
 from streams.contracts.parcel import Priority
 
 Pair = tuple[str, str]
+
+# Before every effective deadline.
+_HASTENED = -1
 
 
 class Waiting(NamedTuple):
@@ -27,7 +30,12 @@ class Waiting(NamedTuple):
 
 
 class Window:
-    """The waiting intents of one account. Times in ``_ms`` are epoch milliseconds, those in ``_s`` are ``boot_s``."""
+    """The waiting intents of one account. Times in ``_ms`` are epoch milliseconds, those in ``_s`` are ``boot_s``.
+
+    No waiting intent ends before ``ends_first_ms``. ``since_s`` is when the sendable intent arrived that has waited
+    longest; it may be too early while more is sendable than was last taken, for then nothing waits for company. Both
+    are infinity where nothing waits.
+    """
 
     def __init__(self, priority_offsets_ms: Mapping[Priority, int]) -> None:
         self._offsets_ms = dict(priority_offsets_ms)
@@ -37,10 +45,10 @@ class Window:
         self._leaders: dict[Pair, Waiting | None] = {}
         self._successors: dict[Pair, deque[tuple[float, Held]]] = {}
         self._successors_count = 0
+        self.ends_first_ms = float("inf")
+        self.since_s = float("inf")
         # Queue entries whose intent has meanwhile been queued again under an earlier deadline.
         self._superseded: set[int] = set()
-        self._ends_first_ms: int | None = None
-        self._since_s = float("inf")
 
     def __len__(self) -> int:
         return self.sendable + self._successors_count
@@ -50,11 +58,6 @@ class Window:
         """Intents that could go into the next batch: all but those that wait for a predecessor."""
         return len(self._queue) - len(self._superseded)
 
-    @property
-    def ends_first_ms(self) -> float:
-        """No waiting intent ends before this; infinity where none waits."""
-        return float("inf") if self._ends_first_ms is None else self._ends_first_ms
-
     def head(self) -> Waiting | None:
         """The intent that should leave first."""
         queue, superseded = self._queue, self._superseded
@@ -62,34 +65,28 @@ class Window:
             superseded.remove(heapq.heappop(queue).arrival)
         return queue[0] if queue else None
 
-    @property
-    def since_s(self) -> float:
-        """When the sendable intent arrived that has waited longest, else infinity.
-
-        May be too early while more is sendable than was last taken at once: then nothing waits for company.
-        """
-        return self._since_s
-
-    def add(self, held: Held, now_s: float) -> None:
-        """Let an intent wait, behind its predecessor if it has one."""
-        row = held.row
-        if self._ends_first_ms is None or row.ends_at < self._ends_first_ms:
-            self._ends_first_ms = row.ends_at
-        pair = (row.caller, row.receiver)
-        deadline_ms = row.starts_at + self._offsets_ms[row.priority]
-        if pair in self._leaders:
-            self._successors.setdefault(pair, deque()).append((now_s, held))
-            self._successors_count += 1
-            self._hurry(pair, deadline_ms)
-        else:
-            self._lead(pair, held, deadline_ms, now_s)
+    def add(self, waiting: Iterable[Held], now_s: float) -> None:
+        """Let intents wait, in order of places, each behind its predecessor if it has one."""
+        offsets_ms, leaders = self._offsets_ms, self._leaders
+        ends_first_ms = self.ends_first_ms
+        for held in waiting:
+            row = held.row
+            ends_first_ms = min(ends_first_ms, row.ends_at)
+            pair = (row.caller, row.receiver)
+            deadline_ms = row.starts_at + offsets_ms[row.priority]
+            if pair in leaders:
+                self._successors.setdefault(pair, deque()).append((now_s, held))
+                self._successors_count += 1
+                self._hurry(pair, deadline_ms)
+            else:
+                self._lead(pair, held, deadline_ms, now_s)
+        self.ends_first_ms = ends_first_ms
 
     def _lead(self, pair: Pair, held: Held, deadline_ms: int, since_s: float) -> None:
         self._arrivals += 1
-        waiting = Waiting(deadline_ms, self._arrivals, since_s, held)
-        self._leaders[pair] = waiting
-        self._since_s = min(self._since_s, since_s)
-        heapq.heappush(self._queue, waiting)
+        leader = self._leaders[pair] = Waiting(deadline_ms, self._arrivals, since_s, held)
+        self.since_s = min(self.since_s, since_s)
+        heapq.heappush(self._queue, leader)
 
     def _hurry(self, pair: Pair, deadline_ms: int) -> None:
         leader = self._leaders[pair]
@@ -100,25 +97,31 @@ class Window:
     def take(self, count_max: int) -> list[Held]:
         """Remove up to ``count_max`` intents from the front. Their pairs stay unsettled until :meth:`settled`."""
         taken: list[Held] = []
-        leaders = self._leaders
-        while len(taken) < count_max and self.head() is not None:
-            held = heapq.heappop(self._queue).held
+        queue, superseded, leaders = self._queue, self._superseded, self._leaders
+        while queue and len(taken) < count_max:
+            _, arrival, _, held = heapq.heappop(queue)
+            if arrival in superseded:
+                superseded.remove(arrival)
+                continue
             row = held.row
             leaders[row.caller, row.receiver] = None
             taken.append(held)
-        if len(self._queue) <= count_max:
+        if len(queue) <= count_max:
             self._find_since()
         return taken
 
-    def take_oldest(self, count_max: int) -> list[Held]:
-        """Like :meth:`take`, but in the order of places: for a cursor that has become too ragged."""
-        front = sorted(self._live(), key=lambda waiting: waiting.held.place)[:count_max]
-        chosen = {waiting.arrival for waiting in front}
-        self._rebuild(lambda waiting: waiting.arrival not in chosen)
-        for waiting in front:
+    def hasten_oldest(self, count: int) -> None:
+        """Let the intents at the lowest places leave first, in the order of places, unless such are leaving already."""
+        head = self.head()
+        if head is None or head.deadline_ms == _HASTENED:
+            return
+        live = self._live()
+        oldest = heapq.nsmallest(count, live, key=lambda waiting: waiting.held.place)
+        chosen = {waiting.arrival for waiting in oldest}
+        self._rebuild([waiting for waiting in live if waiting.arrival not in chosen])
+        for waiting in oldest:
             row = waiting.held.row
-            self._leaders[row.caller, row.receiver] = None
-        return [waiting.held for waiting in front]
+            self._lead((row.caller, row.receiver), waiting.held, _HASTENED, waiting.since_s)
 
     def travelling(self, held: Iterable[Held]) -> None:
         """Intents that a journaled batch already carries: their pairs are unsettled."""
@@ -147,15 +150,16 @@ class Window:
 
     def expire(self, ends_by_ms: int) -> list[Held]:
         """Remove all intents that end by then. Costs nothing while none can have ended."""
-        if self._ends_first_ms is None or self._ends_first_ms > ends_by_ms:
+        if self.ends_first_ms > ends_by_ms:
             return []
         expired = self._expire_successors(ends_by_ms)
-        leading = [waiting.held for waiting in self._live() if waiting.held.row.ends_at <= ends_by_ms]
-        self._rebuild(lambda waiting: waiting.held.row.ends_at > ends_by_ms)
+        live = self._live()
+        leading = [waiting.held for waiting in live if waiting.held.row.ends_at <= ends_by_ms]
+        self._rebuild([waiting for waiting in live if waiting.held.row.ends_at > ends_by_ms])
         self.settled(leading)
-        remaining = [waiting.held for waiting in self._queue]
-        remaining.extend(held for waiting in self._successors.values() for _, held in waiting)
-        self._ends_first_ms = min((held.row.ends_at for held in remaining), default=None)
+        ends = [waiting.held.row.ends_at for waiting in self._queue]
+        ends.extend(held.row.ends_at for waiting in self._successors.values() for _, held in waiting)
+        self.ends_first_ms = min(ends, default=float("inf"))
         return expired + leading
 
     def _expire_successors(self, ends_by_ms: int) -> list[Held]:
@@ -173,11 +177,11 @@ class Window:
     def _live(self) -> list[Waiting]:
         return [waiting for waiting in self._queue if waiting.arrival not in self._superseded]
 
-    def _rebuild(self, keep: Callable[[Waiting], bool]) -> None:
-        self._queue = [waiting for waiting in self._live() if keep(waiting)]
+    def _rebuild(self, live: list[Waiting]) -> None:
+        self._queue = live
         self._superseded.clear()
         heapq.heapify(self._queue)
         self._find_since()
 
     def _find_since(self) -> None:
-        self._since_s = min((waiting.since_s for waiting in self._live()), default=float("inf"))
+        self.since_s = min((waiting.since_s for waiting in self._live()), default=float("inf"))

@@ -79,9 +79,9 @@ def post_before_durable(monkeypatch):
 
 def no_cursor_with_the_batch(monkeypatch):
     def take(self, held, write):
-        for one in held:
-            self.cursor.take(one.place)
-        write.taken.extend(one.place for one in held)
+        places = [one.place for one in held]
+        self.cursor.take(places)
+        write.taken.extend(places)
 
     monkeypatch.setattr(Lane, "_take", take)
 
@@ -167,7 +167,7 @@ def sequence_not_counted(monkeypatch):
 
 
 def window_never_due(monkeypatch):
-    monkeypatch.setattr(Window, "_find_since", lambda self: setattr(self, "_since_s", float("inf")))
+    monkeypatch.setattr(Window, "_find_since", lambda self: setattr(self, "since_s", float("inf")))
 
 
 @pytest.mark.parametrize(
