@@ -28,8 +28,10 @@ class Cutter:
         self._records_max = records_max
         self._bytes_max = bytes_max
 
-    def cut(self, messages: Sequence[Message]) -> list[Chunk]:
+    def cut(self, messages: Sequence[Message]) -> list[tuple[Chunk, int]]:
         """Cut consecutive ``messages`` of the partition, end-of-partition marks among them, leaving no remainder.
+
+        With each chunk comes its size in bytes.
 
         An end-of-partition mark beyond the last message moves the chunk's ``next`` behind transaction markers, in an
         empty chunk if there is no message before it. A mark at the position says nothing new.
@@ -37,7 +39,7 @@ class Cutter:
         Raises:
             OffsetWentBackError: an offset is below the position.
         """
-        chunks: list[Chunk] = []
+        chunks: list[tuple[Chunk, int]] = []
         taken: list[Message] = []
         size = 0
         start = self.position
@@ -45,9 +47,9 @@ class Cutter:
             if message.error() is not None:
                 self.position = max(self.position, self._offset(message))
                 continue
-            message_size = size_of(message)
+            message_size = len(message) + len(message.key() or b"")
             if taken and (len(taken) >= self._records_max or size + message_size > self._bytes_max):
-                chunks.append(Chunk(self._lease, taken, start, self.position))
+                chunks.append((Chunk(self._lease, taken, start, self.position), size))
                 taken, size, start = [], 0, self.position
             offset = self._offset(message)
             if offset < self.position:
@@ -57,7 +59,7 @@ class Cutter:
             taken.append(message)
             size += message_size
         if self.position > start:
-            chunks.append(Chunk(self._lease, taken, start, self.position))
+            chunks.append((Chunk(self._lease, taken, start, self.position), size))
         return chunks
 
     @staticmethod
@@ -65,8 +67,3 @@ class Cutter:
         offset = message.offset()
         assert offset is not None, "a message that was read has an offset"
         return offset
-
-
-def size_of(message: Message) -> int:
-    """Bytes of key and value."""
-    return len(message) + len(message.key() or b"")

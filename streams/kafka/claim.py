@@ -8,7 +8,7 @@ import enum
 import threading
 from dataclasses import dataclass, field
 
-from streams.kafka.chunks import Cutter, size_of
+from streams.kafka.chunks import Cutter
 from streams.kafka.lease import Chunk, Lease
 from streams.kafka.transport_options import Marks
 
@@ -28,13 +28,15 @@ class Backlog:
         self._lock = threading.Lock()
         self._records = 0
         self._bytes = 0
+        self._sizes: dict[int, int] = {}
         self._full = False
 
-    def add(self, chunk: Chunk) -> bool:
-        """Count ``chunk`` as handed over. True if reading must stop now."""
+    def add(self, chunk: Chunk, size: int) -> bool:
+        """Count ``chunk`` of ``size`` bytes as handed over. True if reading must stop now."""
         with self._lock:
             self._records += len(chunk.messages)
-            self._bytes += sum(map(size_of, chunk.messages))
+            self._bytes += size
+            self._sizes[chunk.start] = size
             marks = self._marks
             became_full = not self._full and (self._records >= marks.records_high or self._bytes >= marks.bytes_high)
             self._full = self._full or became_full
@@ -44,7 +46,7 @@ class Backlog:
         """Count ``chunk`` as taken. True if reading may go on now."""
         with self._lock:
             self._records -= len(chunk.messages)
-            self._bytes -= sum(map(size_of, chunk.messages))
+            self._bytes -= self._sizes.pop(chunk.start)
             marks = self._marks
             drained = self._full and self._records <= marks.records_low and self._bytes <= marks.bytes_low
             self._full = self._full and not drained

@@ -224,9 +224,9 @@ class PollThread:
         handed: list[tuple[Claim, Chunk]] = []
         for claim, of_claim in read.items():
             assert claim.cutter is not None
-            for chunk in claim.cutter.cut(of_claim):
+            for chunk, size in claim.cutter.cut(of_claim):
                 handed.append((claim, chunk))
-                if claim.backlog.add(chunk):
+                if claim.backlog.add(chunk, size):
                     self._hold(consumer, claim, Hold.BACKLOG)
         if handed:
             self._listener.handed(handed)

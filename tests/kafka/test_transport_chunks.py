@@ -21,8 +21,8 @@ def end(offset: int) -> Message:
     return Message(topic="t", partition=0, offset=offset, error=KafkaError(KafkaError._PARTITION_EOF))
 
 
-def shape(chunks: list[Chunk]) -> list[tuple[int, int, list[int | None]]]:
-    return [(chunk.start, chunk.next, [each.offset() for each in chunk.messages]) for chunk in chunks]
+def shape(chunks: list[tuple[Chunk, int]]) -> list[tuple[int, int, list[int | None]]]:
+    return [(chunk.start, chunk.next, [each.offset() for each in chunk.messages]) for chunk, _ in chunks]
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,16 @@ def test_reading_never_goes_back(offsets):
         cutter.cut([message(offset) for offset in offsets])
 
 
-def chunk(records: int, *, size: int = 1) -> Chunk:
-    return Chunk(lease(), [message(n, size=size) for n in range(records)], 0, records)
+def test_the_size_of_a_chunk_is_that_of_its_keys_and_values():
+    keyed = Message(topic="t", partition=0, offset=2, key=b"1234", value=b"12345")
+    assert [size for _, size in Cutter(lease(), records_max=2, bytes_max=100).cut([message(0), message(1), keyed])] == [
+        20,
+        9,
+    ]
+
+
+def chunk(start: int, records: int) -> Chunk:
+    return Chunk(lease(), [message(start + n) for n in range(records)], start, start + records)
 
 
 @pytest.mark.parametrize(
@@ -74,18 +82,18 @@ def chunk(records: int, *, size: int = 1) -> Chunk:
         pytest.param(["+1", "-1"], [False, False], id="never-full"),
     ],
 )
-def test_back_pressure_has_a_high_and_a_low_mark(steps, expected):
-    backlog = Backlog(Marks(records_high=4, records_low=1, bytes_high=10**6, bytes_low=10**6))
-    said = [(backlog.add if step[0] == "+" else backlog.take)(chunk(int(step[1]))) for step in steps]
+@pytest.mark.parametrize("unit", ["records", "bytes"])
+def test_back_pressure_has_a_high_and_a_low_mark(steps, expected, unit):
+    of_records = Marks(records_high=4, records_low=1, bytes_high=10**6, bytes_low=10**6)
+    of_bytes = Marks(records_high=10**6, records_low=10**6, bytes_high=4_000, bytes_low=1_000)
+    backlog = Backlog(of_records if unit == "records" else of_bytes)
+    said, waiting, position = [], [], 0
+    for step in steps:
+        count = int(step[1])
+        if step[0] == "+":
+            waiting.append(chunk(position, count))
+            position += count
+            said.append(backlog.add(waiting[-1], 1_000 * count))
+        else:
+            said.append(backlog.take(waiting.pop(0)))
     assert said == expected
-
-
-def test_back_pressure_counts_bytes_too():
-    backlog = Backlog(Marks(records_high=100, records_low=50, bytes_high=1_000, bytes_low=500))
-    large, small = chunk(1, size=900), chunk(1, size=100)
-    assert [backlog.add(large), backlog.add(small), backlog.take(small), backlog.take(large)] == [
-        False,
-        True,
-        False,
-        True,
-    ]
