@@ -218,10 +218,10 @@ class Lane:
         """When the window should leave, provided there is a slot."""
         if self.window.sendable >= self.options.records_max:
             return now.boot_s
-        head = self.window.head()
-        assert head is not None, "only asked while something is sendable"
+        deadline_ms = self.window.first_deadline_ms()
+        assert deadline_ms is not None, "only asked while something is sendable"
         lingered = self.window.since_s + self.options.linger_ms / 1000
-        return max(lingered, min(now.boot_of(head.deadline_ms - URGENT_MS), self._plenty_at(now)))
+        return max(lingered, min(now.boot_of(deadline_ms - URGENT_MS), self._plenty_at(now)))
 
     def _plenty_at(self, now: Instant) -> float:
         """When requests are plentiful enough for a small batch; infinity if only an event can bring that about."""

@@ -9,7 +9,6 @@ two intents of a pair.
 import heapq
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from streams.contracts.journal import Held
 from streams.contracts.parcel import Priority
@@ -20,13 +19,9 @@ Pair = tuple[str, str]
 _HASTENED = -1
 
 
-class Waiting(NamedTuple):
-    """A position in the queue: ordered by deadline, then by arrival. ``since_s`` is the ``boot_s`` of its arrival."""
-
-    deadline_ms: int
-    arrival: int
-    since_s: float
-    held: Held
+# A position in the queue: effective deadline, number of arrival, `boot_s` of the intent's arrival, the intent. A plain
+# tuple, because one is made for every intent there is.
+Waiting = tuple[int, int, float, Held]
 
 
 class Window:
@@ -58,12 +53,12 @@ class Window:
         """Intents that could go into the next batch: all but those that wait for a predecessor."""
         return len(self._queue) - len(self._superseded)
 
-    def head(self) -> Waiting | None:
-        """The intent that should leave first."""
+    def first_deadline_ms(self) -> int | None:
+        """The effective deadline of the intent that should leave first."""
         queue, superseded = self._queue, self._superseded
-        while queue and queue[0].arrival in superseded:
-            superseded.remove(heapq.heappop(queue).arrival)
-        return queue[0] if queue else None
+        while queue and queue[0][1] in superseded:
+            superseded.remove(heapq.heappop(queue)[1])
+        return queue[0][0] if queue else None
 
     def add(self, waiting: Iterable[Held], now_s: float) -> None:
         """Let intents wait, in order of places, each behind its predecessor if it has one."""
@@ -84,15 +79,16 @@ class Window:
 
     def _lead(self, pair: Pair, held: Held, deadline_ms: int, since_s: float) -> None:
         self._arrivals += 1
-        leader = self._leaders[pair] = Waiting(deadline_ms, self._arrivals, since_s, held)
+        leader = self._leaders[pair] = (deadline_ms, self._arrivals, since_s, held)
         self.since_s = min(self.since_s, since_s)
         heapq.heappush(self._queue, leader)
 
     def _hurry(self, pair: Pair, deadline_ms: int) -> None:
         leader = self._leaders[pair]
-        if leader is not None and deadline_ms < leader.deadline_ms:
-            self._superseded.add(leader.arrival)
-            self._lead(pair, leader.held, deadline_ms, leader.since_s)
+        if leader is not None and deadline_ms < leader[0]:
+            _, arrival, since_s, held = leader
+            self._superseded.add(arrival)
+            self._lead(pair, held, deadline_ms, since_s)
 
     def take(self, count_max: int) -> list[Held]:
         """Remove up to ``count_max`` intents from the front. Their pairs stay unsettled until :meth:`settled`."""
@@ -112,16 +108,14 @@ class Window:
 
     def hasten_oldest(self, count: int) -> None:
         """Let the intents at the lowest places leave first, in the order of places, unless such are leaving already."""
-        head = self.head()
-        if head is None or head.deadline_ms == _HASTENED:
+        if self.first_deadline_ms() in {None, _HASTENED}:
             return
         live = self._live()
-        oldest = heapq.nsmallest(count, live, key=lambda waiting: waiting.held.place)
-        chosen = {waiting.arrival for waiting in oldest}
-        self._rebuild([waiting for waiting in live if waiting.arrival not in chosen])
-        for waiting in oldest:
-            row = waiting.held.row
-            self._lead((row.caller, row.receiver), waiting.held, _HASTENED, waiting.since_s)
+        oldest = heapq.nsmallest(count, live, key=lambda waiting: waiting[3].place)
+        chosen = {arrival for _, arrival, _, _ in oldest}
+        self._rebuild([waiting for waiting in live if waiting[1] not in chosen])
+        for _, _, since_s, held in oldest:
+            self._lead((held.row.caller, held.row.receiver), held, _HASTENED, since_s)
 
     def travelling(self, held: Iterable[Held]) -> None:
         """Intents that a journaled batch already carries: their pairs are unsettled."""
@@ -154,10 +148,10 @@ class Window:
             return []
         expired = self._expire_successors(ends_by_ms)
         live = self._live()
-        leading = [waiting.held for waiting in live if waiting.held.row.ends_at <= ends_by_ms]
-        self._rebuild([waiting for waiting in live if waiting.held.row.ends_at > ends_by_ms])
+        leading = [held for _, _, _, held in live if held.row.ends_at <= ends_by_ms]
+        self._rebuild([waiting for waiting in live if waiting[3].row.ends_at > ends_by_ms])
         self.settled(leading)
-        ends = [waiting.held.row.ends_at for waiting in self._queue]
+        ends = [held.row.ends_at for _, _, _, held in self._queue]
         ends.extend(held.row.ends_at for waiting in self._successors.values() for _, held in waiting)
         self.ends_first_ms = min(ends, default=float("inf"))
         return expired + leading
@@ -175,7 +169,7 @@ class Window:
         return expired
 
     def _live(self) -> list[Waiting]:
-        return [waiting for waiting in self._queue if waiting.arrival not in self._superseded]
+        return [waiting for waiting in self._queue if waiting[1] not in self._superseded]
 
     def _rebuild(self, live: list[Waiting]) -> None:
         self._queue = live
@@ -184,4 +178,4 @@ class Window:
         self._find_since()
 
     def _find_since(self) -> None:
-        self.since_s = min((waiting.since_s for waiting in self._live()), default=float("inf"))
+        self.since_s = min((since_s for _, _, since_s, _ in self._live()), default=float("inf"))
