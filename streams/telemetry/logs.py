@@ -22,7 +22,7 @@ Format = Literal["auto", "json", "console"]
 Level = Literal["debug", "info", "warning", "error"]
 
 # Libraries that tell of every request, or of what is expected, at info.
-_QUIET = ("httpx", "httpcore", "aiohttp.access", "asyncio", "aiokafka")
+_QUIET = ("httpx", "httpcore", "aiohttp.access", "asyncio", "aiokafka", "faust", "mode")
 
 
 def configure_logging(format: Format = "auto", level: Level = "info") -> None:  # noqa: A002 - the setting's name
