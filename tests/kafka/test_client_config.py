@@ -39,7 +39,13 @@ def test_every_refused_property_that_we_set_has_our_value(name):
         "reconnect.backoff.max.ms",
         "log.connection.close",
     }
-    tuning |= {"socket.keepalive.enable", "queued.min.messages", "queued.max.messages.kbytes", "linger.ms"}
+    tuning |= {
+        "socket.keepalive.enable",
+        "queued.min.messages",
+        "queued.max.messages.kbytes",
+        "linger.ms",
+        "fetch.wait.max.ms",
+    }
     tuning |= {"fetch.queue.backoff.ms", "compression.type", "queue.buffering.max.messages", "check.crcs"}
     assert set(config) - tuning <= PROMISES.keys()
 

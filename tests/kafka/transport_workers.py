@@ -211,8 +211,15 @@ def commit(bootstrap: str, group: str, topic: str, offsets: Mapping[int, int]) -
     """Set the offsets of a group that nobody is in."""
     wanted = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    altered = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, wanted)])
-    assert all(each.error is None for each in altered[group].result(10).topic_partitions)
+    deadline = time.monotonic() + 20
+    while True:
+        altered = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, wanted)])
+        errors = [each.error for each in altered[group].result(10).topic_partitions if each.error is not None]
+        if not errors:
+            return
+        # The first question about groups makes a fresh broker create the topic that answers it.
+        assert time.monotonic() < deadline, errors
+        time.sleep(0.05)
 
 
 def delete_before(bootstrap: str, topic: str, offsets: Mapping[int, int]) -> None:
