@@ -213,4 +213,4 @@ def _wait_for(admin: AdminClient, specs: Sequence[TopicSpec]) -> None:
         if time.monotonic() > deadline:
             late = ", ".join(sorted(names - ready))
             raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE, f"created, but without leaders: {late}"))
-        time.sleep(0.1)
+        time.sleep(0.1)  # a command waits here, not the event loop

@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 
 from scripts import kafka as script
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
 
 def producer(bootstrap: str, name: str) -> Producer:

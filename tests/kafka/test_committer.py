@@ -118,8 +118,7 @@ async def make_bench(request, bootstrap, new_topic):
     made = []
 
     async def make(**limits):
-        bench = await asyncio.to_thread(lambda: (bootstrap, request.param, new_topic(3), new_topic(3)))
-        made.append(Bench(*bench, **limits))
+        made.append(Bench(bootstrap, request.param, new_topic(3), new_topic(3), **limits))
         await made[-1].committer.start()
         return made[-1]
 

@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 from scripts.kafka import Cluster
 from tests.kafka.stage import STEPS
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTITIONS = 4
