@@ -160,7 +160,8 @@ def test_fausts_worker_keeps_the_pipeline(events):
     configure_logging("json")
 
     setup_logging(loglevel="INFO", logging_config=logging_config("json"))
-    logging.getLogger("faust.app").info("ready for %s", NUMBER)
+    logging.getLogger("faust.app").info("[^--Conductor]: Starting...")
+    logging.getLogger("faust.app").warning("not ready for %s", NUMBER)
 
     (event,) = events()
-    assert event["event"] == "ready for [digits]"
+    assert event["event"] == "not ready for [digits]"
