@@ -43,7 +43,8 @@ class Follower:
     """
 
     def __init__(self, config: Mapping[str, Any], topics: Sequence[str], *, from_beginning: bool) -> None:
-        self._consumer = Consumer(dict(config))
+        self._config = dict(config)
+        self._consumer = Consumer(self._config)
         self._next: dict[tuple[str, int], int] = {}
         try:
             places = [place for topic in topics for place in self._places(topic, from_beginning=from_beginning)]
@@ -81,10 +82,12 @@ class Follower:
 
         Raises ``TimeoutError`` where that takes longer than ``timeout_s``, and what :meth:`read` raises.
         """
-        ends = {
-            place: self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=_LOOKUP_S)[1]
-            for place in self._next
-        }
+        # On a connection of its own: on ours, each question would wait behind a fetch that waits for messages.
+        asking = Consumer(self._config)
+        try:
+            ends = {place: _end_of(asking, TopicPartition(*place)) for place in self._next}
+        finally:
+            asking.close()
         deadline_s = time.monotonic() + timeout_s
         while any(self._next[place] < end for place, end in ends.items()):
             if time.monotonic() > deadline_s:
@@ -99,5 +102,9 @@ class Follower:
         for partition in partitions_of(self._consumer, topic):
             place = TopicPartition(topic, partition, OFFSET_BEGINNING)
             if not from_beginning:
-                place.offset = self._consumer.get_watermark_offsets(place, timeout=_LOOKUP_S)[1]
+                place.offset = _end_of(self._consumer, place)
             yield place
+
+
+def _end_of(consumer: Consumer, place: TopicPartition) -> int:
+    return int(consumer.get_watermark_offsets(place, timeout=_LOOKUP_S)[1])

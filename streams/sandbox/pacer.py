@@ -11,7 +11,7 @@ CATCH_UP_S: Final = 1.0
 
 
 # A caller that waits exactly as long as it was told must not find a credit of 0.999... and be told to wait for nothing.
-_ROUNDING: Final = 1e-9
+_ROUNDING: Final = 1e-6
 
 
 class Pacer:

@@ -29,13 +29,18 @@ class Dialing:
 
     async def run(self, duration_s: float, stop: asyncio.Event) -> None:
         """Dial for ``duration_s`` or until ``stop``, then wait until all that was sent is delivered or has failed."""
-        until_s = time.monotonic() + duration_s
-        pacer = Pacer(self._rate, time.monotonic(), _BURST)
-        while (now_s := time.monotonic()) < until_s and not stop.is_set():
+        start_s = time.monotonic()
+        until_s = start_s + duration_s
+        pacer = Pacer(self._rate, start_s, _BURST)
+        while not stop.is_set():
+            now_s = min(time.monotonic(), until_s)
             self.held_back = not self._allowed()
-            if not self.held_back:
-                self._send(pacer.due(now_s))
+            due = 0 if self.held_back else pacer.due(now_s)
+            self._send(due)
             self.publisher.wait(0)
+            # With a rate, what is still due at the end is sent too, so that a run has rate times duration intents.
+            if now_s >= until_s and not (due and self._rate):
+                break
             await asyncio.sleep(_TURN_S if self.held_back else min(pacer.wait_s(), _TURN_S))
         self.held_back = False
         await asyncio.to_thread(self.publisher.close)

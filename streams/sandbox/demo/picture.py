@@ -85,7 +85,6 @@ class Pulse:
     def take(self, elapsed_s: float, count: int) -> None:
         """Take the count at ``elapsed_s`` since the start."""
         while int(elapsed_s) > self._second:
-            # What came during a gap in the calls is laid on its first second: there is nothing to tell it apart by.
             self._closed.append(self._count - self._count_then)
             self._count_then = self._count
             self._second += 1

@@ -1,5 +1,9 @@
 """Where the demo is shown: a live frame on a terminal, a line every two seconds anywhere else."""
 
+import sys
+import termios
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Final, Protocol, Self
 
 from rich.console import Console
@@ -30,14 +34,16 @@ class LiveScreen:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._stack = ExitStack()
         self._live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
 
     def __enter__(self) -> Self:
-        self._live.__enter__()
+        self._stack.enter_context(_keys_unseen())
+        self._stack.enter_context(self._live)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._live.__exit__(None, None, None)
+        self._stack.close()
 
     def show(self, picture: Picture) -> None:
         """Redraw."""
@@ -64,6 +70,23 @@ class LineScreen:
             return
         self._phase, self._next_s = picture.phase, picture.elapsed_s + _LINE_PERIOD_S
         self._console.print(line(picture), highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _keys_unseen() -> Iterator[None]:
+    """Let the terminal not show ^C: behind the last column it would break the line, and push the frame down."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    quiet = termios.tcgetattr(terminal)
+    quiet[3] &= ~termios.ECHO
+    termios.tcsetattr(terminal, termios.TCSADRAIN, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
 def screen_on(console: Console) -> Screen:

@@ -62,11 +62,14 @@ def draw(picture: Picture, width: int) -> RenderableType:
 def _title(picture: Picture) -> Text:
     style = _PHASE_STYLES[picture.phase]
     text = Text.assemble((" callstream demo ", "bold"), ("· ", "dim"), (f"● {picture.phase}", style), "  ")
-    text.append(f"{clock(picture.elapsed_s)} of {clock(picture.duration_s)} ", "dim")
+    dialing = picture.phase in {Phase.DIALING, Phase.HELD_BACK}
+    text.append(clock(picture.elapsed_s) + (f" of {clock(picture.duration_s)} " if dialing else " "), "dim")
     return text
 
 
-def _subtitle(picture: Picture) -> Text:
+def _subtitle(picture: Picture) -> Text | None:
+    if picture.phase is Phase.DONE:
+        return None
     end = "all final" if picture.eta_s == 0 else f"all final in about {clock(picture.eta_s)}" if picture.eta_s else ""
     return Text.assemble(
         (f" {end} " if end else "", "bold"), (f" metrics {picture.metrics_url}  Ctrl-C ends it ", "dim")
@@ -112,7 +115,7 @@ def _accounts(rows: Sequence[AccountRow], *, wide: bool) -> RenderableType:
 
 def _budget(row: AccountRow, width: int) -> Text:
     share = row.slots_used / row.slots
-    style = "green" if share < 0.7 else "yellow" if share < 0.95 else "red"  # noqa: PLR2004 - where a colour begins
+    style = "cyan" if share < 1 else "yellow"
     return Text.assemble(_bar(share, width, style), f" {row.slots_used:>3}/{row.slots}")
 
 
