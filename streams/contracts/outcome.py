@@ -55,7 +55,15 @@ class Source(NamedTuple):
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+    # Our own tests hold what we write against exactly these fields; the published schema is open, because later
+    # releases may add fields and consumers are to ignore what they do not know.
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        hide_input_in_errors=True,
+        json_schema_extra={"additionalProperties": True},
+    )
 
 
 class OutcomeReason(_Model):
