@@ -76,15 +76,7 @@ class KafkaOptions:
 def consumer_config(options: KafkaOptions, protocol: GroupProtocol) -> dict[str, Any]:
     """The group consumer. It never commits by itself and never decides by itself where to start."""
     session_ms = int(options.session_timeout_s * 1000)
-    membership: dict[str, Any] = {"group.protocol": protocol, "max.poll.interval.ms": MAX_POLL_INTERVAL_MS}
-    if protocol == "classic":
-        membership |= {
-            "partition.assignment.strategy": "cooperative-sticky",
-            "session.timeout.ms": session_ms,
-            # librdkafka refuses a poll interval below the session timeout.
-            "max.poll.interval.ms": max(MAX_POLL_INTERVAL_MS, session_ms),
-        }
-    tuning = {
+    tuning: dict[str, Any] = {
         # A pause throws away what was fetched ahead, so that is kept small; the back-off must then be small too, its
         # default of 1 s would leave a fast reader idle.
         "queued.min.messages": 10_000,
@@ -94,6 +86,16 @@ def consumer_config(options: KafkaOptions, protocol: GroupProtocol) -> dict[str,
         "fetch.wait.max.ms": 100,
         "check.crcs": True,
     }
+    membership: dict[str, Any] = {"group.protocol": protocol, "max.poll.interval.ms": MAX_POLL_INTERVAL_MS}
+    if protocol == "classic":
+        # As often as Kafka advises, a third of the session, and never rarer than the client's default.
+        tuning["heartbeat.interval.ms"] = min(3_000, session_ms // 3)
+        membership |= {
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": session_ms,
+            # librdkafka refuses a poll interval below the session timeout.
+            "max.poll.interval.ms": max(MAX_POLL_INTERVAL_MS, session_ms),
+        }
     return _config(options, tuning, _READING | membership | {"group.id": options.group_id}, _PRODUCER_ONLY)
 
 

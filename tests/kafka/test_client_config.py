@@ -46,7 +46,13 @@ def test_every_refused_property_that_we_set_has_our_value(name):
         "linger.ms",
         "fetch.wait.max.ms",
     }
-    tuning |= {"fetch.queue.backoff.ms", "compression.type", "queue.buffering.max.messages", "check.crcs"}
+    tuning |= {
+        "heartbeat.interval.ms",
+        "fetch.queue.backoff.ms",
+        "compression.type",
+        "queue.buffering.max.messages",
+        "check.crcs",
+    }
     assert set(config) - tuning <= PROMISES.keys()
 
 
@@ -87,3 +93,10 @@ def test_the_session_is_the_clients_in_the_classic_protocol_only():
 
 def test_options_do_not_show_secrets():
     assert "hunter2" not in repr(with_extra(sasl_password="hunter2"))
+
+
+@pytest.mark.parametrize(("session_s", "heartbeat_ms"), [(45, 3000), (6, 2000), (1, 333)])
+def test_a_short_session_has_three_heartbeats(session_s, heartbeat_ms):
+    short = KafkaOptions("127.0.0.1:1", "group", "worker-0", session_timeout_s=session_s)
+    assert BUILDERS["classic"](short)["heartbeat.interval.ms"] == heartbeat_ms
+    assert "heartbeat.interval.ms" not in BUILDERS["consumer"](short)
