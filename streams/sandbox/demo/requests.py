@@ -90,7 +90,7 @@ class Requests:
             if entry["token"] is not None:
                 account.tokens.add(entry["token"])
         if kind == "post":
-            records = entry.get("records") if entry["applied"] else None
+            records = entry.get("records")  # of what was applied, and of nothing else
             self.recent.append(
                 RecentBatch(
                     entry["received_at"],

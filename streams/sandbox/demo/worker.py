@@ -18,6 +18,9 @@ import yaml
 from streams.kafka.embedded import CLIENT_PROPERTIES
 from streams.sandbox.accounts import SyntheticAccount
 
+COMMAND: Final = (sys.executable, "-m", "streams", "worker")
+"""How a worker is started, but for its configuration."""
+
 GRACE_S: Final = 90.0
 """How long a worker may take to finish what it has begun."""
 
@@ -74,7 +77,7 @@ class Worker:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("CALLSTREAM_")}
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "streams", "worker", "--config", str(config)),
+                *(*COMMAND, "--config", str(config)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=asyncio.subprocess.STDOUT,
@@ -92,12 +95,12 @@ class Worker:
         """Wait until it has ended, by itself or not."""
         return await self._process.wait()
 
-    async def stop(self, grace_s: float = GRACE_S) -> int:
-        """Ask it to finish; after ``grace_s`` end it. Returns its exit code."""
+    async def stop(self) -> int:
+        """Ask it to finish; after :data:`GRACE_S` end it. Returns its exit code."""
         if self.exit_code is None:
             self._process.terminate()
         try:
-            return await asyncio.wait_for(self._process.wait(), grace_s)
+            return await asyncio.wait_for(self._process.wait(), GRACE_S)
         except TimeoutError:
             self.kill()
             return await self._process.wait()
