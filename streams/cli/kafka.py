@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import typer
 from confluent_kafka import KafkaException
 
-from streams.contracts.exits import ExitCode
+from streams.contracts.exits import ExitCode, OperatorError
 from streams.kafka.client_config import KafkaOptions
 from streams.kafka.follow import TopicMissing
 from streams.settings.load import read_layers, settings_of
@@ -62,16 +61,25 @@ def kafka_view(config: Path | None, bootstrap_servers: str | None = None) -> Kaf
     return KafkaView(options, kafka.topics, kafka.partitions, ids)
 
 
+class TopicNotThere(OperatorError):
+    """A topic of the settings, or one that was named, does not exist."""
+
+    exit_code = ExitCode.PRECONDITION
+
+
+class KafkaRefused(OperatorError):
+    """Kafka cannot be reached, or does not let us."""
+
+    exit_code = ExitCode.CRASH
+
+
 @contextmanager
 def kafka_errors(options: KafkaOptions) -> Iterator[None]:
-    """Say on stderr what Kafka refused, with the remedy, and end the command: 3 for a missing topic, else 1."""
+    """Turn what Kafka refuses into errors that name the remedy, with exit code 3 for a missing topic, else 1."""
     try:
         yield
     except TopicMissing as error:
-        typer.echo(f"{error}; `callstream topics apply` creates those of the settings", err=True)
-        raise typer.Exit(ExitCode.PRECONDITION) from error
+        raise TopicNotThere(f"{error}; `callstream topics apply` creates those of the settings") from error
     except KafkaException as error:
-        cause = error.args[0].str()
         where = options.bootstrap_servers
-        typer.echo(f"Kafka at {where} (kafka.bootstrap_servers): {cause}", err=True)
-        raise typer.Exit(ExitCode.CRASH) from error
+        raise KafkaRefused(f"Kafka at {where} (kafka.bootstrap_servers): {error.args[0].str()}") from error

@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import Producer
 from typer.testing import CliRunner, Result
 
+from streams.cli.kafka import TopicNotThere
 from streams.cli.outcome_line import outcome_line
 from streams.cli.outcomes import outcomes_app
 from streams.contracts.outcome import (
@@ -126,8 +127,8 @@ def test_a_colour_tells_good_from_bad() -> None:
 def test_a_missing_topic_is_a_precondition() -> None:
     with EmbeddedKafka({"another": 1}) as kafka:
         done = CliRunner().invoke(outcomes_app, ["tail", "--bootstrap-servers", kafka.bootstrap_servers])
-    assert done.exit_code == 3
-    assert OUTCOMES in done.stderr
+    assert isinstance(done.exception, TopicNotThere)
+    assert OUTCOMES in str(done.exception)
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)], ids=["ctrl_c", "sigterm"])

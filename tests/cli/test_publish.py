@@ -15,6 +15,7 @@ import typer
 import yaml
 from typer.testing import CliRunner, Result
 
+from streams.cli.kafka import KafkaRefused, TopicNotThere
 from streams.cli.publish import publish
 from streams.kafka.client_config import KafkaOptions, reader_config
 from streams.kafka.embedded import EmbeddedKafka
@@ -127,16 +128,17 @@ def test_a_rate_is_kept(app: typer.Typer, servers: str) -> None:
 def test_a_missing_topic_is_a_precondition_and_is_not_created(app: typer.Typer, servers: str) -> None:
     for _ in range(2):
         done = run(app, "--bootstrap-servers", servers, "--topic", "absent")
-        assert done.exit_code == 3
-        assert "'absent' does not exist" in done.stderr
-        assert "topics apply" in done.stderr
+        assert isinstance(done.exception, TopicNotThere)
+        assert done.exception.exit_code == 3
+        assert str(done.exception).startswith("topic 'absent' does not exist; `callstream topics apply`")
 
 
 def test_an_unreachable_kafka_is_named(app: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.kafka.follow._LOOKUP_S", 0.2)
     done = run(app, "--bootstrap-servers", "127.0.0.1:1")
-    assert done.exit_code == 1
-    assert "127.0.0.1:1 (kafka.bootstrap_servers)" in done.stderr
+    assert isinstance(done.exception, KafkaRefused)
+    assert done.exception.exit_code == 1
+    assert "127.0.0.1:1 (kafka.bootstrap_servers)" in str(done.exception)
 
 
 def test_a_wrong_setting_is_an_error_of_settings(app: typer.Typer, tmp_path: Path) -> None:

@@ -141,6 +141,9 @@ class Show:
             for task in background:
                 task.cancel()
             await asyncio.wait(background)
+        for task in background:
+            if not task.cancelled():
+                task.result()
         self._phase = Phase.DONE
         self._show()
         return Ending(self._summary(worker_exit), self._worker.last_words() if crashed or worker_exit else "")
