@@ -14,11 +14,15 @@ from streams.contracts.outcome import Reason, Source
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
-# Kafka's default message limit is 1 MiB with key and headers; what is longer is kept as prefix, digest and length.
+# Kafka's default message limit is 1 MiB with key and headers; what is longer is kept as prefix, digest and length. A
+# key counts as part of the value.
 VALUE_BYTES_MAX = 900_000
 
 # A thousand hostile headers must not make the dead letter larger than a message may be.
 HEADERS_BYTES_MAX = 32 * 1024
+
+# The lengths of name and content, each a varint.
+_HEADER_OVERHEAD_BYTES = 10
 
 
 class DeadLetter(NamedTuple):
@@ -41,7 +45,9 @@ def dead_letter(
 ) -> DeadLetter:
     """Build a dead letter. ``stage`` is ``route`` for what we refused, ``submit`` for what the API refused."""
     original = value or b""
-    kept = value if len(original) <= VALUE_BYTES_MAX else original[:VALUE_BYTES_MAX]
+    kept_key = key[:VALUE_BYTES_MAX] if key else key
+    room = VALUE_BYTES_MAX - len(kept_key or b"")
+    kept = value if len(original) <= room else original[:room]
     ours: Headers = (
         ("__connect.errors.topic", source.topic.encode()),
         ("__connect.errors.partition", b"%d" % source.partition),
@@ -55,14 +61,14 @@ def dead_letter(
         ("callstream.sha256", hashlib.sha256(original).hexdigest().encode()),
         ("callstream.length", b"%d" % len(original)),
     )
-    return DeadLetter(key, kept, (*_bounded(headers), *ours))
+    return DeadLetter(kept_key, kept, (*_bounded(headers), *ours))
 
 
 def _bounded(headers: Sequence[tuple[str, bytes | None]]) -> Headers:
     kept: list[tuple[str, bytes | None]] = []
     room = HEADERS_BYTES_MAX
     for name, content in headers:
-        room -= len(name) * 4 + len(content or b"")
+        room -= _HEADER_OVERHEAD_BYTES + len(name) * 4 + len(content or b"")
         if room < 0:
             break
         kept.append((name, content))

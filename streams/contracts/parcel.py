@@ -89,6 +89,8 @@ def decode_parcel(value: bytes | None) -> Parcel:
         message = orjson.loads(value or b"")
         if message["kind"] != PARCEL_KIND or message["version"] != PARCEL_VERSION:
             raise UnreadableMessage("parcel", f"kind {message['kind']!r} version {message['version']!r}")
+        if not all(type(row) is list for row in message["rows"]):
+            raise UnreadableMessage("parcel", "a row that is none")
         rows = [Row._make(row) if len(row) == ROW_COLUMNS else Row(*row[:ROW_COLUMNS]) for row in message["rows"]]
         return Parcel(message["account_id"], message["source_topic"], message["source_partition"], rows)
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:

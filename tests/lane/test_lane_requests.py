@@ -1,0 +1,191 @@
+"""What a lane asks for, and when: linger, fullness, scarcity, urgency, expiry, bounds."""
+
+import pytest
+
+from streams.contracts.journal import CursorEntry, Place
+from streams.contracts.outcome import Status
+from streams.lane.actions import Mint, Post, Write
+from streams.lane.verdict import Accepted
+from tests.lane.making import ACCOUNT, MINUTE_MS, START, Driven, after, entry, minted_lane, new_lane, row, said
+
+
+def waits_s(driven):
+    return driven.lane.wake_at(driven.now) - driven.now.boot_s
+
+
+def test_a_lane_without_intents_wants_nothing():
+    driven = Driven(new_lane())
+    assert driven.step() == []
+    assert waits_s(driven) == float("inf")
+    assert driven.lane.idle
+
+
+def test_the_first_intent_asks_for_a_token_and_journals_that_first():
+    driven = Driven(new_lane())
+    driven.offer([row(0)])
+    (write,) = driven.lane.step(START)
+    assert isinstance(write, Write)
+    assert [key for key, _ in write.entries] == [f"tokens/{ACCOUNT}"]
+    assert driven.lane.step(START) == []
+    driven.lane.durable(write.serial)
+    assert driven.lane.step(START) == [Mint()]
+
+
+def test_a_small_batch_leaves_after_the_linger_of_its_first_intent():
+    driven = Driven(minted_lane(linger_ms=250))
+    driven.offer([row(0)])
+    assert driven.step(0.2) == []
+    driven.offer([row(1)], offset=1)
+    assert waits_s(driven) == pytest.approx(0.05)
+    post = driven.post(0.05)
+    assert len(post.held) == 2
+
+
+def test_the_linger_counts_anew_for_the_next_batch():
+    driven = Driven(minted_lane(statuses="none"))
+    driven.offer([row(0)])
+    driven.answer(driven.post(1.0), Accepted("b"))
+    driven.now = after(60.0)
+    driven.offer([row(1)], offset=1)
+    assert driven.step(0.2) == []
+    assert isinstance(driven.post(0.1), Post)
+
+
+def test_a_full_batch_leaves_at_once():
+    driven = Driven(minted_lane(records_max=3))
+    driven.offer([row(number) for number in range(4)])
+    assert len(driven.post().held) == 3
+
+
+def test_a_batch_and_its_cursor_are_journaled_before_its_post():
+    driven = Driven(minted_lane())
+    driven.offer([row(0), row(1)], offset=5)
+    (write,) = driven.lane.step(after(1.0))
+    assert isinstance(write, Write)
+    assert [key for key, _ in write.entries] == ["intents/ref-1", f"cursor/{ACCOUNT}", "batch/ref-1"]
+    assert entry(write, f"cursor/{ACCOUNT}") == CursorEntry(Place(5, 2))
+    assert write.taken == [Place(5, 0), Place(5, 1)]
+    assert driven.lane.step(after(2.0)) == []
+    driven.lane.durable(write.serial)
+    (post,) = driven.lane.step(after(2.0))
+    assert isinstance(post, Post)
+
+
+def scarce_lane():
+    """Ten requests a minute, nine of them just used: fewer than a fifth is left."""
+    driven = Driven(minted_lane(requests_per_minute_per_token=10, statuses="none"))
+    for number in range(9):
+        driven.offer([row(number)], offset=number)
+        driven.answer(driven.post(5.0), Accepted("b"))
+    driven.now = after(5.0, driven.now)
+    return driven
+
+
+def test_scarce_requests_wait_for_a_full_batch():
+    driven = scarce_lane()
+    driven.offer([row(100)], offset=100)
+    assert driven.step(2.0) == []
+    driven.offer([row(200 + number) for number in range(500)], offset=101)
+    assert len(driven.post().held) == 500
+
+
+def test_scarce_requests_do_not_wait_longer_than_they_are_scarce():
+    driven = scarce_lane()
+    driven.offer([row(100)], offset=100)
+    assert driven.step(1.0) == []
+    wait_s = waits_s(driven)
+    assert 1.0 < wait_s < 60.0
+    assert driven.step(wait_s - 0.01) == []
+    assert len(driven.post(0.02).held) == 1
+
+
+def test_an_urgent_intent_does_not_wait_for_company():
+    driven = scarce_lane()
+    soon = driven.now.wall_ms + 4000
+    driven.offer([row(100, starts_at=soon, ends_at=soon + MINUTE_MS, priority="high")], offset=100)
+    assert waits_s(driven) == pytest.approx(3.0)
+    assert driven.step(2.9) == []
+    assert len(driven.post(0.1).held) == 1
+
+
+def test_the_most_urgent_leave_first():
+    driven = Driven(minted_lane(records_max=2))
+    starts_at = START.wall_ms + 10 * MINUTE_MS
+    driven.offer(
+        [
+            row(0, starts_at=starts_at, priority="low"),
+            row(1, starts_at=starts_at, priority="normal"),
+            row(2, starts_at=starts_at, priority="high"),
+            row(3, starts_at=starts_at - MINUTE_MS, priority="normal"),
+        ]
+    )
+    assert [one.row.source_offset for one in driven.post().held] == [3, 2]
+
+
+def test_no_more_posts_are_in_flight_than_allowed():
+    driven = Driven(minted_lane(records_max=1, in_flight_max_per_token=2))
+    driven.offer([row(number) for number in range(4)])
+    posts = [driven.post(1.0), driven.post(1.0)]
+    assert driven.step(5.0) == []
+    assert waits_s(driven) > 60.0, "only an answer can help"
+    driven.answer(posts[0], Accepted("b"))
+    assert isinstance(driven.post(1.0), Post)
+
+
+def test_intents_expire_as_soon_as_they_can_no_longer_be_sent():
+    driven = Driven(new_lane())
+    driven.offer([row(0, ends_at=START.wall_ms + 90_000), row(1)], offset=3)
+    driven.step()
+    assert waits_s(driven) == pytest.approx(60.0)
+    driven.step(60.0)
+    (write,) = [write for write in driven.writes if write.outcomes]
+    assert said(write) == [(Status.EXPIRED, 1, 0, "expired", False)]
+    assert write.taken == [Place(3, 0)]
+    assert entry(write, f"cursor/{ACCOUNT}") == CursorEntry(Place(3, 1))
+
+
+def test_an_intent_that_cannot_be_answered_in_time_is_not_sent():
+    driven = Driven(minted_lane(expiry_margin_ms=30_000))
+    driven.offer([row(0, ends_at=START.wall_ms + 30_900), row(1)])
+    driven.lane.step(after(0.1))
+    post = driven.post(0.95)
+    assert [one.row.source_offset for one in post.held] == [1]
+
+
+def test_a_full_lane_says_so():
+    driven = Driven(new_lane(intents_max=3))
+    driven.offer([row(0), row(1)])
+    assert not driven.lane.full
+    driven.offer([row(2)], offset=1)
+    assert driven.lane.full
+
+
+def test_a_token_that_is_gone_when_its_post_may_leave_is_replaced():
+    driven = Driven(minted_lane())
+    driven.offer([row(0)])
+    (write,) = driven.lane.step(after(1.0))
+    assert isinstance(write, Write)
+    driven.lane.tokens.drop(0)
+    driven.lane.durable(write.serial)
+    driven.now = after(1.0)
+    (mint,) = driven.step()
+    assert isinstance(mint, Mint)
+    assert not driven.lane.batches["ref-1"].entry.possible_duplicate
+    driven.lane.tokens.minted("fresh", driven.now)
+    assert driven.post().token.secret == "fresh"
+
+
+def test_a_ragged_cursor_is_mended_by_the_oldest_intents():
+    driven = Driven(minted_lane(records_max=500, in_flight_max_per_token=1, statuses="none"))
+    rows = [row(n, starts_at=START.wall_ms + (MINUTE_MS if n % 2 else 60 * MINUTE_MS)) for n in range(6000)]
+    for offset in range(6):
+        driven.offer(rows[offset * 1000 : (offset + 1) * 1000], offset=offset)
+    sizes = []
+    for _ in range(12):
+        post = driven.post(5.0)
+        assert len(post.held) == 500
+        sizes.append(driven.lane.cursor.runs())
+        driven.answer(post, Accepted("b"))
+    assert max(sizes) <= 2500, "every other intent is taken until that is too much"
+    assert sizes[-1] == 0
+    assert driven.lane.idle
