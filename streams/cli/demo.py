@@ -46,8 +46,9 @@ def demo(
 ) -> None:
     """Watch call intents become batches and outcomes: a Kafka, an API, dialers and a worker, all made up, all here.
 
-    The worker is the real one. The Kafka lives in this process and forgets everything at the end. Exits with 0 if every
-    intent became final, 1 if some are pending after --settle-s or the worker failed, 130 after Ctrl-C.
+    The worker is the real one; the Kafka lives in this process and forgets everything at the end.
+
+    Exits with 0 if every intent became final, 1 if some did not or the worker failed, 130 after Ctrl-C.
     """
     try:
         plan = FaultPlan.parse(faults)

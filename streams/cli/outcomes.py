@@ -63,7 +63,7 @@ def tail(
 ) -> None:
     """Print outcomes as they come, until Ctrl-C; from now on, or from the beginning of the topic.
 
-    Exits with 0 after --limit, after --until-idle-s and on SIGTERM, 3 if the topic does not exist, 130 after Ctrl-C.
+    Exits with 0 after --limit, --until-idle-s or SIGTERM, 3 without the topic, 130 after Ctrl-C.
     """
     view = kafka_view(config, bootstrap_servers)
     wanted = Wanted(frozenset(account or ()), frozenset(status or ()))

@@ -40,18 +40,15 @@ def publish(
     *,
     count: Annotated[
         int | None,
-        typer.Option(
-            min=1, help=f"How many intents.  [default: {COUNT_DEFAULT}, or the whole file]", show_default=False
-        ),
+        typer.Option(min=1, help="How many intents.", show_default=f"{COUNT_DEFAULT}, or the whole file"),
     ] = None,
     rate: Annotated[float, typer.Option(min=0, help="Intents a second; 0 is as fast as possible.")] = 0.0,
     accounts: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="For how many accounts: the first of the settings, or made-up ones where the settings have none."
-            f"  [default: all of the settings, or {ACCOUNTS_DEFAULT}]",
-            show_default=False,
+            help="For how many accounts: the first of the settings, or made-up ones where the settings have none.",
+            show_default=f"all of the settings, or {ACCOUNTS_DEFAULT}",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same accounts, people and mistakes.")] = 0,
@@ -61,13 +58,14 @@ def publish(
     file: Annotated[
         typer.FileBinaryRead | None,
         typer.Option(
+            metavar="FILE",
             help="Publish the lines of this file instead, byte for byte (- is standard input); empty ones are skipped.",
             show_default=False,
         ),
     ] = None,
     topic: Annotated[
         str | None,
-        typer.Option(help="Topic to write to.  [default: kafka.topics.intents of the settings]", show_default=False),
+        typer.Option(help="Topic to write to.", show_default="kafka.topics.intents of the settings"),
     ] = None,
     bootstrap_servers: Annotated[
         str | None, typer.Option(help="Kafka's address, instead of the one in the settings.", show_default=False)

@@ -73,6 +73,8 @@ def _config(options: KafkaOptions) -> dict[str, Any]:
     return config | {
         # What goes wrong is counted and reported; librdkafka would write a line for every attempt to connect.
         "log_level": 0,
+        # Each message to a partition of its own choice: stuck together, a short run would all lie in one.
+        "sticky.partitioning.linger.ms": 0,
         "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
         "queue.buffering.max.messages": _QUEUE_MESSAGES_MAX,
     }

@@ -169,3 +169,20 @@ def test_a_reader_that_goes_away_ends_it_quietly(servers: str) -> None:
         process.stdout.close()
         assert process.wait(20) == 0
         assert process.stderr.read() == b""
+
+
+@pytest.mark.kafka
+def test_what_was_aborted_is_not_shown(bootstrap, new_topic, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = new_topic(2, name="outcomes")
+    monkeypatch.setenv("CALLSTREAM_KAFKA__TOPICS__OUTCOMES", topic)
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": topic})
+    producer.init_transactions(20)
+    for number, end in enumerate(
+        (producer.commit_transaction, producer.abort_transaction, producer.commit_transaction)
+    ):
+        producer.begin_transaction()
+        producer.produce(topic, MESSAGES[number])
+        assert producer.flush(20) == 0
+        end(20)
+    shown = tail(bootstrap, "--json", "--limit", "2", "--until-idle-s", "20").stdout_bytes.splitlines()
+    assert sorted(shown) == sorted([MESSAGES[0], MESSAGES[2]])

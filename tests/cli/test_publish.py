@@ -200,3 +200,13 @@ class Terminal:
         from rich.console import Console
 
         return Console(file=drawn, force_terminal=True, width=100)
+
+
+@pytest.mark.kafka
+def test_a_real_kafka_takes_each_intent_once(app: typer.Typer, bootstrap, new_topic, read_committed) -> None:
+    topic = new_topic(3, name="intents")
+    done = run(app, "--bootstrap-servers", bootstrap, "--topic", topic, "--count", "5000", "--bad-share", "0")
+    assert done.exit_code == 0, done.output
+    messages = read_committed(topic)
+    assert len({read(message.value())["intent_id"] for message in messages}) == len(messages) == 5000
+    assert len({message.partition() for message in messages}) == 3
