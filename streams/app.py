@@ -7,6 +7,7 @@ from typing import Literal, cast, get_args
 import faust
 import uuid_utils
 from confluent_kafka import Message
+from confluent_kafka.admin import AdminClient
 from faust.types import StreamT
 
 from streams import __version__
@@ -14,16 +15,18 @@ from streams.accounts import AccountBook
 from streams.app_options import client_options, encoder, intake_rules, kafka_options, lane_options
 from streams.contracts.journal import Packer
 from streams.contracts.request import RequestKind
-from streams.kafka.client_config import KafkaOptions
+from streams.kafka.client_config import KafkaOptions, admin_config
 from streams.kafka.committer import Committer
 from streams.kafka.lease import Chunk
 from streams.kafka.replay import replay
+from streams.kafka.topics import require, topic_specs
 from streams.kafka.transport import FAUST_SETTINGS, TransportOptions, chunk_topic, install
 from streams.kafka.transport_options import end_process
 from streams.lane.lane import Lane, Tools
 from streams.lane.recovery import JournalFold
 from streams.lane.tokens import Sealer
 from streams.settings import REVOKE_BOUND_S, ConfigError, Settings
+from streams.settings.sections import KafkaSettings
 from streams.telemetry.health import Health
 from streams.telemetry.metrics import Metrics, create_registry
 from streams.telemetry.server import TelemetryServer
@@ -93,7 +96,13 @@ def create_app(settings: Settings) -> WorkerProcess:
         health=health,
         metrics=metrics,
         telemetry=TelemetryServer(settings.metrics.host, settings.metrics.port, registry, health),
+        require_topics=_topics_check(kafka, settings.kafka),
     )
+
+
+def _topics_check(options: KafkaOptions, kafka: KafkaSettings) -> Callable[[], None]:
+    specs = topic_specs(**kafka.topics.model_dump(), partitions=kafka.partitions)
+    return lambda: require(AdminClient(admin_config(options)), specs)
 
 
 def _add_agent(app: faust.App, topic: str, run: Callable[[AsyncIterable[Chunk]], Awaitable[None]]) -> None:

@@ -24,7 +24,7 @@ from typing import Literal, Protocol
 from confluent_kafka import KafkaException, TopicPartition
 
 from streams.contracts.exits import ExitCode
-from streams.kafka.client_config import KafkaOptions, producer_config, transactional_id
+from streams.kafka.client_config import TRANSACTION_TIMEOUT_MS, KafkaOptions, producer_config, transactional_id
 from streams.kafka.lease import Lease
 from streams.kafka.membership import is_member
 from streams.kafka.message import OutMessage
@@ -288,6 +288,10 @@ class Committer:
     def _end(self, code: ExitCode, reason: str, *, fenced: bool = False) -> None:
         if fenced and not self._has_committed:
             code, reason = ExitCode.PRECONDITION, f"{InstanceTaken(self._transactional_id)} ({reason})"
+        elif fenced:
+            late_s = TRANSACTION_TIMEOUT_MS / 1000
+            taken = InstanceTaken(self._transactional_id)
+            reason = f"{taken}; or Kafka ended a transaction that was open for more than {late_s:g} s ({reason})"
         self._on_fatal(int(code), reason)
 
     def _hangs(self, call: str) -> None:

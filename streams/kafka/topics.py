@@ -17,6 +17,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource  # re-exported by admin without saying so to type checkers
 from confluent_kafka.cimpl import NewTopic
 
+from streams.contracts.exits import ExitCode, OperatorError
+
 Rule = Literal["equal", "at_least", "at_most"]
 
 _TIMEOUT_S: Final = 15.0
@@ -66,6 +68,15 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.topic}: {self.problem}; {self.remedy}"
+
+
+class TopicsWrong(OperatorError):
+    """The topics are not as a worker needs them; says what to do about each."""
+
+    exit_code = ExitCode.PRECONDITION
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
 
 
 # A dead letter carries up to 900,000 bytes of the original, and its headers.
@@ -157,19 +168,44 @@ def check(admin: AdminClient, specs: Sequence[TopicSpec]) -> list[Problem]:
         if spec.name in there:
             problems += _differences(spec, there[spec.name], configs[spec.name])
         else:
-            problems.append(Problem(spec.name, "does not exist", "run `callstream topics apply`"))
+            problems.append(_missing(spec))
     return problems
 
 
+def require(admin: AdminClient, specs: Sequence[TopicSpec]) -> None:
+    """What a worker insists on before it starts: every topic is there, those of fixed size with their partitions.
+
+    Configurations are left to :func:`check`: reading them takes a right that a worker need not have.
+
+    Raises:
+        TopicsWrong: A topic is missing or has another number of partitions.
+        KafkaException: Kafka refuses, or does not answer.
+    """
+    there = _partitions(admin)
+    problems: list[Problem] = []
+    for spec in specs:
+        problems += _size(spec, there[spec.name]) if spec.name in there else [_missing(spec)]
+    if problems:
+        raise TopicsWrong(problems)
+
+
+def _missing(spec: TopicSpec) -> Problem:
+    return Problem(spec.name, "does not exist", "run `callstream topics apply`")
+
+
+def _size(spec: TopicSpec, partitions: int) -> list[Problem]:
+    if not spec.partitions_fixed or partitions == spec.partitions:
+        return []
+    problem = f"has {partitions} partitions, kafka.partitions is {spec.partitions}"
+    remedy = (
+        f"set kafka.partitions to {partitions}; or, for another number, drain the workers, name new topics for "
+        "parcels and journal, and run `callstream topics apply`"
+    )
+    return [Problem(spec.name, problem, remedy)]
+
+
 def _differences(spec: TopicSpec, partitions: int, config: Mapping[str, str]) -> list[Problem]:
-    problems = []
-    if spec.partitions_fixed and partitions != spec.partitions:
-        problem = f"has {partitions} partitions, kafka.partitions is {spec.partitions}"
-        remedy = (
-            f"set kafka.partitions to {partitions}; or, for another number, drain the workers and name new topics for "
-            "parcels and journal"
-        )
-        problems.append(Problem(spec.name, problem, remedy))
+    problems = _size(spec, partitions)
     for name, wanted in spec.config.items():
         found = config.get(name)
         if not wanted.accepts(found):

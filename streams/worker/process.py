@@ -7,7 +7,7 @@ death of any task ends the process, so that there is never a worker that is half
 import asyncio
 import gc
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +43,7 @@ def _collect_garbage_rarely() -> None:
 
 @dataclass(eq=False, slots=True)
 class WorkerProcess:
-    """One worker process, ready to run."""
+    """One worker process, ready to run. ``require_topics`` blocks, and raises if the topics are not as they must be."""
 
     instance: str
     app: faust.App
@@ -54,6 +54,7 @@ class WorkerProcess:
     health: Health
     metrics: Metrics
     telemetry: TelemetryServer
+    require_topics: Callable[[], None]
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> ExitCode:
@@ -61,6 +62,7 @@ class WorkerProcess:
 
         Raises:
             InstanceTaken: Another worker runs under the same instance name.
+            TopicsWrong: A topic is missing or has another number of partitions than the settings say.
         """
         _collect_garbage_rarely()
         loop = asyncio.get_running_loop()
@@ -69,6 +71,7 @@ class WorkerProcess:
         self.telemetry.start()
         for committer in self.committers:
             await committer.start()
+        await asyncio.to_thread(self.require_topics)
         tasks = [
             loop.create_task(self._until_failure(work))
             for work in (self.runner.run(), self.housekeeping.run(), heartbeat(self.health, self.metrics))

@@ -1,0 +1,229 @@
+"""Reading what a run left behind: topics, ledger, logs."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from streams.accounts import AccountBook
+from streams.contracts.journal import BatchEntry, JournalKey, Packer, TokensEntry, decode_entry
+from streams.contracts.parcel import decode_parcel
+from streams.settings import load_settings
+from streams.worker.sealing import AccountSealer
+from tests.e2e.audit import Artefacts, Finding, Intent, JournalState, Outcome, Rules, Source, Story, audit
+from tests.e2e.world import Worker, World, log_ends, until
+
+INTENT_OUTCOME = b"io.callstream.intent.outcome.v1"
+
+
+class Follower:
+    """Reads a whole topic ``read_committed``, and goes on as it grows. ``take`` gets each message once."""
+
+    def __init__(self, bootstrap: str, topic: str, take: Callable[[Message], None]) -> None:
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": "unused",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "error",
+                "fetch.queue.backoff.ms": 5,
+                "log_level": 0,
+            }
+        )
+        self._bootstrap = bootstrap
+        self._topic = topic
+        self._take = take
+        self._partitions = list(self._consumer.list_topics(topic, timeout=10).topics[topic].partitions)
+        self._positions = dict.fromkeys(self._partitions, 0)
+        self._consumer.assign([TopicPartition(topic, p, 0) for p in self._partitions])
+
+    def read(self, wait_s: float = 0.05) -> int:
+        """Take what has come meanwhile; returns how many messages."""
+        taken = 0
+        while messages := self._consumer.consume(10_000, wait_s):
+            for message in messages:
+                taken += self._advance(message)
+        return taken
+
+    def _advance(self, message: Message) -> int:
+        error, partition, offset = message.error(), message.partition(), message.offset()
+        if error is None:
+            assert partition is not None
+            assert offset is not None
+            self._positions[partition] = offset + 1
+            self._take(message)
+            return 1
+        if error.code() == KafkaError._PARTITION_EOF:
+            assert partition is not None
+            assert offset is not None
+            self._positions[partition] = max(self._positions[partition], offset)
+        return 0
+
+    def read_to_end(self, timeout_s: float = 30.0) -> None:
+        """Take everything up to the high watermark of now, transactions that are still open included."""
+        ends = log_ends(self._bootstrap, self._topic, self._positions)
+
+        def there() -> bool:
+            self.read()
+            return all(self._positions[p] >= end for p, end in ends.items())
+
+        until(there, timeout_s, lambda: f"{self._topic} read to {ends}, stands at {self._positions}")
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+class Outcomes:
+    """All intent outcomes so far, and how many intents are final."""
+
+    def __init__(self, world: World) -> None:
+        self.all: list[Outcome] = []
+        self.texts: list[str] = []
+        self.finals: Counter[str] = Counter()
+        self._final_sources: set[Source] = set()
+        self._follower = Follower(world.bootstrap, world.topics["outcomes"], self._take)
+        self._world = world
+
+    def _take(self, message: Message) -> None:
+        value = message.value() or b""
+        self.texts.append(f"{(message.key() or b'').decode()} {value.decode()}")
+        headers = dict(message.headers() or ())
+        if headers["ce_type"] != INTENT_OUTCOME:
+            return
+        told = orjson.loads(value)
+        source = Source(told["source"]["partition"], told["source"]["offset"])
+        place = f"{told['source']['topic']}/{source.partition}/{source.offset}/{told['sequence']}"
+        assert headers["ce_id"] == place.encode(), headers
+        self.all.append(
+            Outcome(
+                source, told["status"], told["final"], told["sequence"], told["batch_id"], told["possible_duplicate"]
+            )
+        )
+        if told["final"]:
+            self.finals[told["status"]] += 1
+            self._final_sources.add(source)
+
+    def final_count(self) -> int:
+        """Intents with a final outcome, as of now."""
+        self._follower.read()
+        return len(self._final_sources)
+
+    def until_final(self, count: int, timeout_s: float) -> None:
+        """Wait until so many intents are final."""
+        until(lambda: self.final_count() >= count, timeout_s, lambda: f"{count} intents final; {self.finals}")
+
+    def read_to_end(self) -> None:
+        self._follower.read_to_end()
+
+    def close(self) -> None:
+        self._follower.close()
+
+
+def collect(world: World, outcomes: Outcomes, *, crashes: bool = True) -> Artefacts:
+    """All artefacts of a world whose work is done. ``crashes``: whether the world knows of each of them."""
+    outcomes.read_to_end()
+    intents: dict[Source, Intent] = {}
+    letters: list[Source] = []
+    parcels: list[list[Source]] = []
+    stories: dict[str, Story] = {}
+    requests: list[str] = []
+    packer = Packer()
+
+    def take_parcel(message: Message) -> None:
+        parcel = decode_parcel(message.value())
+        parcels.append([Source(parcel.source_partition, row.source_offset) for row in parcel.rows])
+
+    def take_journal(message: Message) -> None:
+        key, value = JournalKey.parse(message.key()), message.value()
+        if key.kind not in {"intents", "batch"} or value is None:
+            return
+        story = stories.setdefault(key.name, Story(message.partition() or 0))
+        if key.kind == "intents":
+            story.sources = tuple(Source(one.source_partition, one.row.source_offset) for one in packer.unpack(value))
+        else:
+            entry = decode_entry(key, value)
+            assert isinstance(entry, BatchEntry)
+            story.states.append(JournalState(message.offset() or 0, entry.state))
+
+    def take_letter(message: Message) -> None:
+        headers = dict(message.headers() or ())
+        assert headers["__connect.errors.topic"] == world.topics["intents"].encode()
+        place = (headers["__connect.errors.partition"], headers["__connect.errors.offset"])
+        letters.append(Source(*(int(each or b"") for each in place)))
+
+    def take_intent(message: Message) -> None:
+        intents[Source(message.partition() or 0, message.offset() or 0)] = intent_of(message.value())
+
+    read_whole(world, "intents", take_intent)
+    read_whole(world, "dead_letters", take_letter)
+    read_whole(world, "parcels", take_parcel)
+    read_whole(world, "journal", take_journal)
+    read_whole(world, "requests", lambda message: requests.append((message.value() or b"").decode()))
+    return Artefacts(
+        intents,
+        list(outcomes.all),
+        letters,
+        parcels,
+        stories,
+        list(world.ledger_lines()),
+        dict(texts_of(world)) | {"outcomes": "\n".join(outcomes.texts), "requests": "\n".join(requests)},
+        list(world.crashes) if crashes else None,
+    )
+
+
+def intent_of(value: bytes | None) -> Intent:
+    try:
+        told: Any = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        return Intent(None, None, None, None, None)
+    receiver = str(told["receiver"]).lstrip("+")
+    return Intent(told["account_id"], told["caller"].lstrip("+"), receiver, told.get("label_id"), told["starts_at"])
+
+
+def read_whole(world: World, topic: str, take: Callable[[Message], None]) -> None:
+    follower = Follower(world.bootstrap, world.topics[topic], take)
+    try:
+        follower.read_to_end()
+    finally:
+        follower.close()
+
+
+def texts_of(world: World) -> Iterator[tuple[str, str]]:
+    """What people may read: logs of workers, and the metrics of those that still run."""
+    for process in world.processes:
+        if isinstance(process, Worker):
+            yield process.log.name, process.said()
+            if process.code is None:
+                metrics = process.metrics()
+                assert "callstream_intents_total" in metrics
+                yield f"metrics of {process.log.name}", metrics
+
+
+def secrets_of(world: World) -> list[str]:
+    """API keys, key ids, and every token that was ever journaled."""
+    keys = {account.id: account.api_key for account in world.accounts}
+    found = [*keys.values(), *(account.key_id for account in world.accounts)]
+
+    def take(message: Message) -> None:
+        key, value = JournalKey.parse(message.key()), message.value()
+        if key.kind == "tokens" and value is not None:
+            entry = decode_entry(key, value)
+            assert isinstance(entry, TokensEntry)
+            opened = (AccountSealer(key.name, keys[key.name]).open(token.sealed) for token in entry.tokens)
+            found.extend(secret for secret in opened if secret is not None)
+
+    read_whole(world, "journal", take)
+    return sorted(set(found))
+
+
+def findings_of(
+    world: World, found: Artefacts, *, requests_per_minute: int | None = None, mints: int | None = None
+) -> list[Finding]:
+    """Audit the artefacts of a world."""
+    accounts = {account.id: (account.caller, account.label_id) for account in world.accounts}
+    rules = Rules(accounts, requests_per_minute, mints, secrets_of(world))
+    return audit(found, rules)

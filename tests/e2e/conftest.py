@@ -1,0 +1,29 @@
+"""Fixtures of the end-to-end tests."""
+
+import pytest
+
+from scripts.kafka import Cluster
+from tests.e2e.world import World
+
+
+@pytest.fixture(scope="session")
+def quick():
+    """A Kafka that notices a dead worker within three seconds, in both protocols."""
+    with Cluster(session_timeout_s=3, properties={"group.min.session.timeout.ms": "1000"}) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def new_world(tmp_path):
+    """``new_world(bootstrap, **settings)``: a deployment whose processes end with the test."""
+    made = []
+
+    def make(at, **settings):
+        directory = tmp_path / f"world-{len(made)}"
+        directory.mkdir()
+        made.append(World(at, directory, **settings))
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.end()

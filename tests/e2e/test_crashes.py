@@ -1,0 +1,171 @@
+"""Workers that die, freeze, come and go under load: every intent ends once, for ``read_committed`` readers.
+
+What may be applied twice is what was open when its owner ended, and is flagged. ``CALLSTREAM_TEST_INTENTS`` sets how
+many intents the two large runs take; 200000 is what the project promises, the default keeps CI short.
+"""
+
+import os
+import signal
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from streams.contracts.parcel import decode_parcel
+from tests.e2e.artefacts import Follower, Outcomes, collect, findings_of
+from tests.e2e.audit import Source, figures
+from tests.e2e.world import PARTITIONS, log_ends, until
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(240)]
+
+INTENTS = int(os.environ.get("CALLSTREAM_TEST_INTENTS", "60000"))
+PROTOCOLS = ("consumer", "classic")
+
+
+def in_both_protocols(scenario):
+    """Run a scenario in both group protocols side by side: most of its time it waits."""
+    with ThreadPoolExecutor(len(PROTOCOLS)) as pool:
+        running = [pool.submit(scenario, protocol) for protocol in PROTOCOLS]
+    for each in running:
+        each.result()
+
+
+def audited(world, outcomes, record_property, *, crashes=True):
+    """Wait for every final outcome, then audit; returns the figures."""
+    outcomes.until_final(world.published, 120)
+    found = collect(world, outcomes, crashes=crashes)
+    told = figures(found)
+    record_property("figures", told)
+    findings = findings_of(world, found)
+    assert not findings, f"{Counter(finding.name for finding in findings)}: {findings[:5]}, of {told}"
+    return told
+
+
+def test_a_worker_killed_in_the_middle(quick, new_world, record_property):
+    world = new_world(quick.bootstrap).make_topics()
+    world.publish(INTENTS)
+    world.start_api()
+    outcomes = Outcomes(world)
+    first = world.start_worker("worker-0")
+    until(lambda: world.applied() > INTENTS * 0.4, 60, "two fifths are applied")
+    world.kill(first)
+    world.start_worker("worker-0")
+    told = audited(world, outcomes, record_property)
+    assert told["finals"]["invalid"] == told["dead_letters"] > 0
+
+
+def lane_owner(*workers):
+    """Of these, the one that owns the most lanes."""
+    return max(workers, key=lambda worker: len(worker.owned()))
+
+
+def owned_by(*workers):
+    return sorted(partition for worker in workers for partition in worker.owned()) == list(range(PARTITIONS))
+
+
+def test_one_of_two_workers_killed_and_one_added_under_load(quick, new_world, record_property):
+    def scenario(protocol):
+        world = new_world(quick.bootstrap).make_topics()
+        world.publish(INTENTS // 6)
+        world.start_api()
+        outcomes = Outcomes(world)
+        workers = [world.start_worker(f"worker-{n}", protocol) for n in range(2)]
+        with world.load(1000):
+            until(lambda: all(worker.events("worker_started") for worker in workers), 30, "both run")
+            until(lambda: world.applied() > world.published * 0.3, 30, "a third is applied")
+            victim = lane_owner(*workers)
+            workers.remove(victim)
+            world.kill(victim)
+            until(lambda: owned_by(*workers), 30, "the other owns all partitions")
+            workers.append(world.start_worker("worker-2", protocol))
+            until(lambda: workers[-1].events("partition_taken_over") or world.published > INTENTS, 40, "one was added")
+        audited(world, outcomes, record_property)
+        for worker in workers:
+            worker.signal(signal.SIGTERM)
+        assert [worker.wait(40) for worker in workers] == [0, 0]
+
+    in_both_protocols(scenario)
+
+
+def test_six_kills_while_routing(quick, new_world):
+    def scenario(protocol):
+        world = new_world(quick.bootstrap, statuses="none").make_topics()
+        world.publish(INTENTS)
+        world.start_api()
+        routed: Counter[Source] = Counter()
+
+        def take_parcel(message):
+            parcel = decode_parcel(message.value())
+            routed.update(Source(parcel.source_partition, row.source_offset) for row in parcel.rows)
+
+        def take_letter(message):
+            headers = dict(message.headers())
+            place = (headers["__connect.errors.partition"], headers["__connect.errors.offset"])
+            routed[Source(*map(int, place))] += 1
+
+        parcels = Follower(world.bootstrap, world.topics["parcels"], take_parcel)
+        letters = Follower(world.bootstrap, world.topics["dead_letters"], take_letter)
+
+        def routed_beyond(count):
+            parcels.read()
+            return sum(routed.values()) >= count
+
+        for kill in range(6):
+            worker = world.start_worker("worker-0", protocol)
+            until(lambda: routed_beyond(INTENTS * (kill + 1) / 8), 60, f"routed until kill {kill}")  # noqa: B023 - called at once
+            worker.kill()
+        last = world.start_worker("worker-0", protocol)
+        until(lambda: last.events("worker_started"), 30, "the last one runs")
+        until(lambda: letters.read() + parcels.read() >= 0 and len(routed) >= INTENTS, 60, "all are routed")
+        last.signal(signal.SIGTERM)
+        assert last.wait(40) == 0
+        parcels.read_to_end()
+        letters.read_to_end()
+        ends = log_ends(world.bootstrap, world.topics["intents"], range(PARTITIONS))
+        assert routed == Counter(Source(p, offset) for p, end in ends.items() for offset in range(end))
+
+    in_both_protocols(scenario)
+
+
+def test_a_worker_frozen_beyond_its_session(quick, new_world, record_property):
+    def scenario(protocol):
+        world = new_world(quick.bootstrap).make_topics()
+        world.publish(INTENTS // 6)
+        world.start_api()
+        outcomes = Outcomes(world)
+        workers = [world.start_worker(f"worker-{n}", protocol) for n in range(2)]
+        with world.load(1000):
+            until(lambda: all(worker.events("worker_started") for worker in workers), 30, "both run")
+            until(lambda: world.applied() > world.published * 0.3, 30, "a third is applied")
+            frozen = lane_owner(*workers)
+            (heir,) = set(workers) - {frozen}
+            frozen.signal(signal.SIGSTOP)
+            world.note_crash()
+            until(lambda: owned_by(heir), 30, "the heir owns all partitions")
+            frozen.signal(signal.SIGCONT)
+            until(lambda: frozen.code is not None or frozen.events("partitions_lost"), 30, "the frozen one has noticed")
+        assert frozen.code in {None, 1}
+        audited(world, outcomes, record_property)
+
+    in_both_protocols(scenario)
+
+
+def test_a_broker_that_goes_away_under_load(kafka_to_break, new_world, record_property):
+    world = new_world(kafka_to_break.bootstrap).make_topics()
+    world.start_api()
+    outcomes = Outcomes(world)
+    with world.supervised("worker-0", "worker-1") as supervisor, world.load(2000):
+        until(lambda: world.applied() > 5000, 60, "the workers work")
+        kafka_to_break.nodes[0].stop()
+        gone_s = time.monotonic()
+        until(lambda: time.monotonic() - world.ledger_lines()[-1]["received_mono"] > 3, 30, "the API is left alone")
+        back_s = time.monotonic()
+        kafka_to_break.nodes[0].start()
+        kafka_to_break.nodes[0].wait_ready()
+        until(lambda: world.ledger_lines()[-1]["received_mono"] > back_s, 60, "the API is called again")
+    late = [line for line in world.ledger_lines() if gone_s + 6 < line["received_mono"] < back_s]
+    assert not late, "requests without a commit that confirmed the lease"
+    with world.supervised("worker-0", "worker-1"):
+        audited(world, outcomes, record_property, crashes=False)
+    assert set(supervisor.codes) <= {0, 1, 70}

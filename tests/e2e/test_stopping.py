@@ -1,0 +1,73 @@
+"""Workers that are told to stop, and workers that must not start: in order, and with a word on why."""
+
+import signal
+import time
+
+import pytest
+
+from tests.e2e.artefacts import Outcomes, collect, findings_of
+from tests.e2e.audit import figures
+from tests.e2e.world import PARTITIONS, until
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(120)]
+
+
+def test_a_worker_told_to_stop_under_load_hands_everything_over(quick, new_world):
+    world = new_world(quick.bootstrap).make_topics()
+    world.publish(20_000)
+    world.start_api()
+    outcomes = Outcomes(world)
+    first = world.start_worker("worker-0")
+    with world.load(1000):
+        until(lambda: world.applied() > 5_000, 60, "some are applied")
+        first.signal(signal.SIGTERM)
+        told_s = time.monotonic()
+        assert first.wait(40) == 0
+        assert time.monotonic() - told_s < 10, "nothing is in the way of a quick end"
+        (handed_over,) = first.events("partitions_handed_over")
+        assert handed_over["unknown"] == 0
+        world.start_worker("worker-0")
+    outcomes.until_final(world.published, 60)
+    found = collect(world, outcomes)
+    told = figures(found)
+    assert not findings_of(world, found)
+    assert told["applied_twice"] == told["flagged"] == 0
+    assert told["requests"]["mint 200"] == len(world.accounts), "the tokens are used again"
+
+
+@pytest.mark.parametrize(
+    ("already_published", "code"), [pytest.param(5_000, 1, id="at work"), pytest.param(0, 3, id="that has not yet worked")]
+)
+def test_a_second_worker_of_the_same_instance_ends_the_first(quick, new_world, already_published, code):
+    world = new_world(quick.bootstrap).make_topics()
+    world.publish(already_published)
+    world.start_api()
+    first = world.start_worker("worker-0")
+    until(lambda: world.applied() >= already_published * 0.2 and first.owned(), 30, "the first is ready")
+    second = world.start_worker("worker-0")
+    until(lambda: second.events("worker_started"), 30, "the second is ready")
+    with world.load(500):
+        assert first.wait(30) == code
+    assert f"another worker runs as {world.group}." in first.said()
+    assert "give every worker its own kafka.instance" in first.said()
+    assert second.code is None
+
+
+@pytest.mark.parametrize("missing", ["intents", "outcomes", "dead_letters", "parcels", "journal", "requests"])
+def test_a_missing_topic_is_named_at_the_start(quick, new_world, missing):
+    world = new_world(quick.bootstrap).make_topics(without=missing)
+    world.api_url = "http://127.0.0.1:9"
+    worker = world.start_worker("worker-0")
+    assert worker.wait(30) == 3
+    assert f"{world.topics[missing]}: does not exist; run `callstream topics apply`" in worker.said()
+
+
+def test_another_number_of_partitions_is_refused_at_the_start(quick, new_world):
+    world = new_world(quick.bootstrap).make_topics(partitions=PARTITIONS + 1)
+    world.api_url = "http://127.0.0.1:9"
+    worker = world.start_worker("worker-0")
+    assert worker.wait(30) == 3
+    for name in ("parcels", "journal"):
+        assert f"{world.topics[name]}: has 7 partitions, kafka.partitions is 6" in worker.said()
+    assert "callstream topics apply" in worker.said()
+    assert "Traceback" not in worker.said()
