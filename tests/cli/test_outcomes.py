@@ -5,16 +5,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Message, Producer
 from typer.testing import CliRunner, Result
 
 from streams.cli.kafka import TopicNotThere
 from streams.cli.outcome_line import outcome_line
-from streams.cli.outcomes import outcomes_app
+from streams.cli.outcomes import Shown, Wanted, outcomes_app
 from streams.contracts.outcome import (
     BatchFacts,
     OutcomeFacts,
@@ -63,7 +63,7 @@ def write(servers: str, values: list[bytes]) -> None:
 
 def tail(servers: str, *arguments: str) -> Result:
     done = CliRunner().invoke(
-        outcomes_app, ["tail", "--bootstrap-servers", servers, "--from-beginning", "--until-idle-s", "0.3", *arguments]
+        outcomes_app, ["tail", "--bootstrap-servers", servers, "--from-beginning", "--until-idle-s", "0.5", *arguments]
     )
     assert done.exit_code == 0, done.output
     return done
@@ -74,22 +74,46 @@ def test_json_is_every_message_as_it_is(servers: str) -> None:
     assert tail(servers, "--json").stdout_bytes == b"".join(message + b"\n" for message in MESSAGES)
 
 
+class Read:
+    """A message as a consumer gets it."""
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def value(self) -> bytes:
+        return self._value
+
+
+EVERYTHING: dict[str, Any] = {"accounts": frozenset(), "statuses": frozenset()}
+
+
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("wanted", "limit", "expected"),
     [
-        pytest.param(["--account", BOB], [1, 4], id="account"),
-        pytest.param(["--account", BOB, "--account", ALICE], [0, 1, 2, 3, 4], id="two accounts"),
-        pytest.param(["--status", "delivered"], [2], id="status"),
-        pytest.param(["--status", "delivered", "--status", "failed"], [2, 4], id="two statuses"),
-        pytest.param(["--status", "failed", "--account", ALICE], [], id="both"),
-        pytest.param(["--limit", "3"], [0, 1, 2], id="limit"),
-        pytest.param(["--limit", "1", "--status", "failed"], [4], id="limit counts what is shown"),
+        pytest.param({}, None, [0, 1, 2, 3, 4], id="everything"),
+        pytest.param({"accounts": {BOB}}, None, [1, 4], id="account"),
+        pytest.param({"accounts": {BOB, ALICE}}, None, [0, 1, 2, 3, 4], id="two accounts"),
+        pytest.param({"statuses": {"delivered"}}, None, [2], id="status"),
+        pytest.param({"statuses": {"delivered", "failed"}}, None, [2, 4], id="two statuses"),
+        pytest.param({"statuses": {"failed"}, "accounts": {ALICE}}, None, [], id="both"),
+        pytest.param({}, 3, [0, 1, 2], id="limit"),
+        pytest.param({"statuses": {"failed"}}, 1, [4], id="limit counts what is shown"),
     ],
 )
-def test_only_what_is_wanted(servers: str, arguments: list[str], expected: list[int]) -> None:
+def test_only_what_is_wanted(
+    capfdbinary: pytest.CaptureFixture[bytes], wanted: dict[str, Any], limit: int | None, expected: list[int]
+) -> None:
+    shown = Shown(as_json=True, limit=limit)
+    messages = cast("list[Message]", [Read(value) for value in MESSAGES])
+    more = [shown.show(half, Wanted(**EVERYTHING | wanted)) for half in (messages[:2], messages[2:])]
+    assert capfdbinary.readouterr().out.splitlines() == [MESSAGES[number] for number in expected]
+    assert more[-1] is (limit is None)
+
+
+def test_options_say_what_is_wanted(servers: str) -> None:
     write(servers, MESSAGES)
-    shown = tail(servers, "--json", *arguments).stdout_bytes.splitlines()
-    assert shown == [MESSAGES[number] for number in expected]
+    done = tail(servers, "--json", "--limit", "1", "--account", ALICE, "--account", BOB, "--status", "failed")
+    assert done.stdout_bytes == MESSAGES[4] + b"\n"
 
 
 def test_lines_for_people_have_columns_and_no_colour_in_a_pipe(servers: str) -> None:
@@ -131,6 +155,7 @@ def test_a_missing_topic_is_a_precondition() -> None:
     assert OUTCOMES in str(done.exception)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)], ids=["ctrl_c", "sigterm"])
 def test_from_the_end_shows_only_what_comes_until_a_signal(servers: str, sent: signal.Signals, code: int) -> None:
     write(servers, [MESSAGES[0]])
@@ -156,6 +181,7 @@ def has_output(process: subprocess.Popen[bytes]) -> bool:
     return bool(select.select([process.stdout], [], [], 0.1)[0])
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_it_quietly(servers: str) -> None:
     write(servers, MESSAGES * 2000)
     program = "from streams.cli.outcomes import outcomes_app; outcomes_app()"

@@ -167,6 +167,7 @@ def test_a_message_that_the_client_refuses_is_counted(app: typer.Typer, servers:
     assert (summary["published"], summary["failed"], summary["errors"]) == (2, 1, {"MSG_SIZE_TOO_LARGE": 1})
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_with_what_was_published(servers: str) -> None:
     program = "import typer; from streams.cli.publish import publish; typer.run(publish)"
     arguments = ("--bootstrap-servers", servers, "--file", "-", "--json")

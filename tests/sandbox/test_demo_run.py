@@ -96,6 +96,7 @@ def test_a_worker_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) ->
     assert summary.worker_exit == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_the_dialer_waits_while_too_much_is_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.sandbox.demo.holdback.UNREAD_BYTES_MAX", 4 * 440)
     screen = Pictures()
@@ -104,6 +105,7 @@ def test_the_dialer_waits_while_too_much_is_unread(monkeypatch: pytest.MonkeyPat
     assert summary.published < 500
 
 
+@pytest.mark.slow
 def test_the_first_interrupt_lets_the_worker_finish(monkeypatch: pytest.MonkeyPatch) -> None:
     class Interrupting(Pictures):
         def show(self, picture: Picture) -> None:
@@ -190,6 +192,7 @@ def test_every_intent_becomes_final_with_the_real_worker(tmp_path: Path) -> None
     assert b"dialing" in stderr
 
 
+@pytest.mark.slow
 def test_a_spec_that_is_not_understood_is_refused() -> None:
     with demo("--faults", "gremlins=1") as process:
         _, stderr = process.communicate(timeout=30)
@@ -197,6 +200,7 @@ def test_a_spec_that_is_not_understood_is_refused() -> None:
     assert b"gremlins" in stderr
 
 
+@pytest.mark.slow
 def test_a_ledger_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with demo("--ledger", str(tmp_path / "no" / "ledger.ndjson")) as process:
         _, stderr = process.communicate(timeout=30)

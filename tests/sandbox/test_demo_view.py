@@ -110,6 +110,7 @@ def test_lines_come_every_two_seconds_and_when_the_phase_changes() -> None:
     with LineScreen(Console(file=file, width=40)) as screen:
         for elapsed_s in (0.0, 0.5, 1.9, 2.0, 2.1):
             screen.show(replace(PICTURE, elapsed_s=elapsed_s))
+        screen.show(replace(PICTURE, elapsed_s=2.2, phase=Phase.HELD_BACK))
         screen.show(replace(PICTURE, elapsed_s=2.2, phase=Phase.SETTLING))
     assert [text.split()[:2] for text in file.getvalue().splitlines()] == [
         ["0:00", "dialing"],

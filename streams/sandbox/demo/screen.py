@@ -66,9 +66,11 @@ class LineScreen:
 
     def show(self, picture: Picture) -> None:
         """Print a line if it is time for one."""
-        if picture.phase is self._phase and picture.elapsed_s < self._next_s:
+        # Being held back comes and goes many times a second.
+        phase = Phase.DIALING if picture.phase is Phase.HELD_BACK else picture.phase
+        if phase is self._phase and picture.elapsed_s < self._next_s:
             return
-        self._phase, self._next_s = picture.phase, picture.elapsed_s + _LINE_PERIOD_S
+        self._phase, self._next_s = phase, picture.elapsed_s + _LINE_PERIOD_S
         self._console.print(line(picture), highlight=False, markup=False, soft_wrap=True)
 
 
