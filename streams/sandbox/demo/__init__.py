@@ -5,7 +5,7 @@ process of its own, started exactly as an operator would start it. Nothing that 
 worker's own counters: intents, outcomes and dead letters are read from the topics, requests and batches from the fake
 API's ledger.
 
-Reading order: ``custody`` (where each intent is), ``requests`` (what the API saw), ``holdback`` (when the dialer has to
-wait), ``picture`` (all of it at one moment), ``screen`` and ``view`` (how it is shown), ``worker`` (the process),
-``show`` (who does what when), ``summary`` (how it ended).
+Reading order: ``custody`` (where each intent is), ``requests`` (what the API saw), ``watch`` (reads both), ``holdback``
+and ``dialing`` (how fast intents may come), ``picture`` and ``painter`` (all of it at one moment), ``view`` and
+``screen`` (how it is shown), ``worker`` (the process), ``show`` (who does what when), ``summary`` (how it ended).
 """
