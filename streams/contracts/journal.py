@@ -230,8 +230,12 @@ class Packer:
         """
         if not value.startswith(_PACKED_HEADER):
             raise UnreadableMessage("packed intents", repr(value[:20].partition(b"\n")[0]))
+        frame = value[len(_PACKED_HEADER) :]
         try:
-            content = self._decompressor.decompress(value[len(_PACKED_HEADER) :], max_output_size=_UNPACKED_BYTES_MAX)
+            # A frame that states its size is unpacked to that size, whatever limit it is given.
+            if not 0 <= zstandard.frame_content_size(frame) <= _UNPACKED_BYTES_MAX:
+                raise UnreadableMessage("packed intents", "size")
+            content = self._decompressor.decompress(frame)
             return [
                 Held(Place(*place), topic, partition, Row(*row[:ROW_COLUMNS]))
                 for place, topic, partition, row in orjson.loads(content)

@@ -176,7 +176,9 @@ GOOD = Packer().pack([Held(Place(0, 0), "t", 0, Row(1, "i", "911234", "922345", 
         pytest.param(packed([[[0, 0], "t", 0, [1, "i"]]]), id="half a row"),
         pytest.param(packed({"a": 1}), id="no list"),
         pytest.param(b"intents 1 zstd\n" + zstandard.ZstdCompressor().compress(b"{"), id="no JSON"),
-        pytest.param(b"intents 1 zstd\n" + zstandard.ZstdCompressor().compress(b" " * 17 * 1024**2), id="a bomb"),
+        pytest.param(
+            b"intents 1 zstd\n" + zstandard.ZstdCompressor().compress(b"[" + b" " * 17 * 1024**2 + b"]"), id="a bomb"
+        ),
     ],
 )
 def test_damage_is_refused_without_quoting_it(value):

@@ -9,7 +9,7 @@ from streams.contracts.outcome import Status
 from streams.lane import answers
 from streams.lane.actions import Check, Mint, Post
 from streams.lane.batch import Phase
-from streams.lane.checking import DEADLINE_GRACE_S
+from streams.lane.checking import DEADLINE_GRACE_S, FIRST_CHECK_S
 from streams.lane.verdict import (
     Accepted,
     Ambiguous,
@@ -270,6 +270,7 @@ def test_statuses_end_a_batch():
     assert (event.event, event.counts) == ("completed", {DELIVERED: 2, FAILED: 1})
     assert batch_entry(write) is None
     assert driven.lane.idle
+    assert driven.lane.checks.times.usual_s > FIRST_CHECK_S, "the next batch will be given more time"
 
 
 @pytest.mark.parametrize(

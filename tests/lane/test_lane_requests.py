@@ -152,6 +152,13 @@ def test_an_intent_that_cannot_be_answered_in_time_is_not_sent():
     assert [one.row.source_offset for one in post.held] == [1]
 
 
+def test_one_that_expired_in_the_window_does_not_hold_back_the_next_of_its_pair():
+    driven = Driven(minted_lane(expiry_margin_ms=30_000))
+    driven.offer([row(0, receiver="r", ends_at=START.wall_ms + 30_900), row(1, receiver="r")])
+    driven.lane.step(after(0.1))
+    assert [one.row.source_offset for one in driven.post(0.95).held] == [1]
+
+
 def test_a_full_lane_says_so():
     driven = Driven(new_lane(intents_max=3))
     driven.offer([row(0), row(1)])
