@@ -14,7 +14,7 @@ from streams.sandbox.demo.screen import screen_on
 from streams.sandbox.demo.show import DemoOptions, run_demo
 from streams.sandbox.fake_api import FaultPlan
 
-FAULTS = "429=0.02"
+FAULTS = ""
 
 
 def demo(

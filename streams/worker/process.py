@@ -17,6 +17,7 @@ import structlog
 from streams import __version__
 from streams.contracts.exits import ExitCode
 from streams.kafka.committer import Committer
+from streams.kafka.transaction import TransactionFailed
 from streams.kafka.transport_options import end_process
 from streams.telemetry.health import Health
 from streams.telemetry.loop import heartbeat
@@ -69,9 +70,8 @@ class WorkerProcess:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         self.telemetry.start()
-        for committer in self.committers:
-            await committer.start()
-        await asyncio.to_thread(self.require_topics)
+        if not await self._started():
+            return ExitCode.CRASH
         tasks = [
             loop.create_task(self._until_failure(work))
             for work in (self.runner.run(), self.housekeeping.run(), heartbeat(self.health, self.metrics))
@@ -91,6 +91,26 @@ class WorkerProcess:
         self.telemetry.stop()
         log.info("worker_stopped", crashed=crashed)
         return ExitCode.CRASH if crashed else ExitCode.DONE
+
+    async def _started(self) -> bool:
+        """Reach Kafka. A stop that comes before that ends the process at once: there is nothing in hand yet."""
+        reaching = asyncio.ensure_future(self._reach_kafka())
+        stopping = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait({reaching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not reaching.done():
+            end_process(ExitCode.DONE, "told to stop before Kafka was reached; nothing was in hand")
+        stopping.cancel()
+        try:
+            await reaching
+        except TransactionFailed as error:
+            log.critical("kafka_unreachable", reason=str(error), remedy="check kafka.bootstrap_servers and the brokers")
+            return False
+        return True
+
+    async def _reach_kafka(self) -> None:
+        for committer in self.committers:
+            await committer.start()
+        await asyncio.to_thread(self.require_topics)
 
     async def _stop_or_crash(self) -> None:
         waits = [asyncio.ensure_future(event.wait()) for event in (self._stop, self.app._crashed)]  # noqa: SLF001 - mode has no public way to wait for a crash
