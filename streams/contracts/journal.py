@@ -113,8 +113,8 @@ class TokenEntry:
 class TokensEntry:
     """``tokens/<account_id>``. ``mints`` are the times of attempts to mint, successful or not, of the last 30 minutes.
 
-    An attempt has the time at which it ended, or, while it has not, at which it was journaled. ``released``
-    says that the previous owner stopped in order: ``sends`` are exact and complete.
+    They are in the order of the attempts. An attempt has the time at which it ended, or, while it has not, at which it
+    was journaled. ``released`` says that the previous owner stopped in order: ``sends`` are exact and complete.
     """
 
     tokens: tuple[TokenEntry, ...] = ()

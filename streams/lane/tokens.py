@@ -66,6 +66,7 @@ class Tokens:
         self._mints_max = mints_per_30_min
         self._sealer = sealer
         self._tokens: list[Token] = []
+        # In the order of the attempts: the last one may still be running.
         self._mints_ms: list[int] = []
         self._next_ordinal = 0
         self._minting = False
@@ -74,7 +75,7 @@ class Tokens:
 
     def restore(self, entry: TokensEntry, now: Instant) -> None:
         """Take over what a previous owner left. Tokens that cannot be decrypted are dropped."""
-        self._mints_ms = sorted(entry.mints)
+        self._mints_ms = list(entry.mints)
         if self._mints_ms and not entry.released:
             latest_ms = now.wall_ms + round(CRASH_RUN_S * 1000)
             self._mints_ms[-1] = min(latest_ms, self._mints_ms[-1] + round(CRASH_MINT_S * 1000))
@@ -113,20 +114,19 @@ class Tokens:
         """When a new token should be asked for: ``boot_s``, infinity while one is being minted."""
         if self._minting:
             return float("inf")
-        # A token that is held after a crash is no reason to wait if the budget allows a fresh one.
-        serving = [token for token in self.usable(now) if token.pace.ready_at(now.boot_s) < now.boot_s + WINDOW_S]
+        serving = [token for token in self.usable(now) if _serves(token, now)]
         wanted = max((token.use_until_s - RENEW_EARLY_S for token in serving), default=now.boot_s)
         return max(wanted, self._mint_not_before_s, self._quota_at(now))
 
     def _quota_at(self, now: Instant) -> float:
-        recent = self._recent_mints(now)
+        recent = sorted(self._recent_mints(now))
         if len(recent) < self._mints_max:
             return float("-inf")
         return now.boot_of(recent[-self._mints_max]) + MINT_WINDOW_S + CLOCK_DOUBT_S
 
     def _recent_mints(self, now: Instant) -> list[int]:
         horizon_ms = now.wall_ms - round((MINT_WINDOW_S + CLOCK_DOUBT_S) * 1000)
-        return sorted(minted for minted in self._mints_ms if minted > horizon_ms)
+        return [minted for minted in self._mints_ms if minted > horizon_ms]
 
     def start_mint(self, now: Instant) -> None:
         """An attempt to mint is about to be journaled, then made."""
@@ -167,3 +167,12 @@ class Tokens:
         )
         running = any(token.pace.running for token in self._tokens)
         return TokensEntry(tokens, tuple(self._recent_mints(now)), self._next_ordinal, released and not running)
+
+
+def _serves(token: Token, now: Instant) -> bool:
+    """Whether a token is worth waiting for. One that rests after a crash is not, if the budget allows a fresh one.
+
+    One that the API throttles is: a fresh one would be throttled too, and there are few.
+    """
+    free_at_s = token.pace.free_at(1, now.boot_s)
+    return free_at_s <= now.boot_s + WINDOW_S or free_at_s == float("inf")

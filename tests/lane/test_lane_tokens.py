@@ -69,6 +69,18 @@ def test_a_failed_mint_is_tried_again_later_and_honours_the_server():
     assert pool.mint_at(START) >= START.boot_s + 90.0
 
 
+@pytest.mark.parametrize("limit", [1, 60])
+def test_a_token_that_is_throttled_or_busy_is_not_replaced(limit):
+    pool, token = with_token(limit=limit)
+    renewal_s = START.boot_s + TOKEN_USE_S - RENEW_EARLY_S
+    token.pace.take(START.boot_s)
+    assert pool.mint_at(START) == renewal_s, "its slot is taken"
+    token.pace.ended(START.boot_s + 1.0)
+    assert pool.mint_at(after(1.0)) == renewal_s, "its slot is free in a minute"
+    token.pace.hold(START.boot_s + 900.0)
+    assert pool.mint_at(after(1.0)) == renewal_s, "a fresh one would be throttled too"
+
+
 def test_no_secret_is_shown():
     _, token = with_token()
     assert "secret" not in repr(token)
@@ -198,6 +210,17 @@ def test_the_mint_that_may_have_been_under_way_counts_from_its_latest(released):
     restored = successor(pool, after(10.0), released=released, mints=1)
     latest_s = 0.0 if released else min(10.0 + CRASH_RUN_S, CRASH_MINT_S)
     assert restored.mint_at(after(10.0)) == START.boot_s + latest_s + MINT_WINDOW_S + CLOCK_DOUBT_S
+
+
+def test_the_mint_that_was_under_way_is_known_after_two_crashes_in_a_row():
+    first = tokens(mints=2)
+    first.start_mint(START)
+    second = successor(first, after(1.0), released=False, mints=2)
+    second.start_mint(after(2.0))
+    third = successor(second, after(30.0), released=False, mints=2)
+    # The first is taken to have reached the server by second 36, the second, after the crash at 30, by second 65.
+    assert third.mint_at(after(30.0)) == START.boot_s + 36.0 + MINT_WINDOW_S + CLOCK_DOUBT_S
+    assert third.entry(after(30.0), released=False).mints == (after(36.0).wall_ms, after(65.0).wall_ms)
 
 
 def test_ordinals_go_on_after_a_restart():
