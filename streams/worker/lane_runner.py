@@ -19,6 +19,7 @@ from streams.lane import answers
 from streams.lane.actions import Action, Check, Mint, Post, Write
 from streams.lane.instant import Instant
 from streams.worker.clock import boot_s, read_clock
+from streams.worker.contiguous import Contiguous
 from streams.worker.encode import Encoder
 from streams.worker.observe import LaneObserver
 from streams.worker.owned import OwnedLane, OwnedPartition
@@ -45,7 +46,7 @@ class LaneRunner:
     _order: "itertools.count[int]" = field(default_factory=itertools.count)
     _touched: dict[OwnedLane, None] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _contiguous: Contiguous = field(default_factory=Contiguous)
 
     async def run(self) -> None:
         """Step lanes until cancelled."""
@@ -185,9 +186,14 @@ class LaneRunner:
     # -- partitions
 
     def take(self, chunk: Chunk) -> OwnedPartition | None:
-        """Hand a chunk of parcels to its lanes; ``None`` where its partition is not ours any more."""
+        """Hand a chunk of parcels to its lanes; ``None`` where its partition is not ours any more.
+
+        Raises:
+            ChunkMissing: It is not the next one of its lease.
+        """
         partition = self.partitions.get(chunk.lease)
         if partition is None or partition.draining:
             return None
+        self._contiguous.check(chunk)
         self.touch(partition.take(chunk, read_clock()))
         return partition

@@ -24,6 +24,7 @@ from streams.kafka.partitions import partition_of
 from streams.kafka.received import headers_of, offset_of
 from streams.telemetry.metrics import Metrics
 from streams.worker.clock import read_clock
+from streams.worker.contiguous import Contiguous
 from streams.worker.encode import Encoder
 
 # Chunks that wait for their commit: 16 of 2 MiB bound memory, and is far more than one transaction takes.
@@ -53,13 +54,19 @@ class Router:
         self._committer = committer
         self._metrics = metrics
         self._partition_by_account: dict[str, int] = {}
+        self._contiguous = Contiguous()
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def run(self, chunks: AsyncIterable[Chunk]) -> None:
-        """Route chunks until there are no more; at most :data:`UNITS_WAITING_MAX` wait for their commit."""
+        """Route chunks until there are no more; at most :data:`UNITS_WAITING_MAX` wait for their commit.
+
+        Raises:
+            ChunkMissing: A chunk is not the next one of its lease.
+        """
         async for chunk in chunks:
             if not chunk.lease.alive:
                 continue
+            self._contiguous.check(chunk)
             routed = self.route(chunk, read_clock().wall_ms)
             self._count(routed)
             self._waiting.append(self._committer.submit(chunk.lease, routed.messages, chunk.next))

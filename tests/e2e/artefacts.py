@@ -7,10 +7,8 @@ from typing import Any
 import orjson
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from streams.accounts import AccountBook
 from streams.contracts.journal import BatchEntry, JournalKey, Packer, TokensEntry, decode_entry
 from streams.contracts.parcel import decode_parcel
-from streams.settings import load_settings
 from streams.worker.sealing import AccountSealer
 from tests.e2e.audit import Artefacts, Finding, Intent, JournalState, Outcome, Rules, Source, Story, audit
 from tests.e2e.world import Worker, World, log_ends, until

@@ -77,8 +77,8 @@ class Story:
 class Artefacts:
     """What a run left behind.
 
-    ``parcels`` are the sources in each parcel message. ``ledger`` are the requests that the fake API saw. ``texts`` are what
-    people may read (logs, metrics, outcomes, request records) by name. ``crashes`` are the ends of the journal, by
+    ``parcels`` are the sources in each parcel message. ``ledger`` are the requests that the fake API saw. ``texts`` are
+    what people may read (logs, metrics, outcomes, request records) by name. ``crashes`` are the ends of the journal, by
     partition, each time an owner of lanes ended without handing over; ``None`` where nobody knows.
     """
 
@@ -117,6 +117,7 @@ def audit(found: Artefacts, rules: Rules) -> list[Finding]:
         _payloads,
         _truth,
         _duplicates,
+        _crashes,
         _shapes,
         _budget,
         _leaks,
@@ -136,7 +137,7 @@ def figures(found: Artefacts) -> dict[str, Any]:
         "requests": dict(Counter(f"{line['kind']} {line['status']}" for line in _requests(found))),
         "over_limit": sum(bool(line.get("over_limit")) for line in _requests(found)),
         "applied_twice": sum(count > 1 for count in times.values()),
-        "flagged": len({each.source for each in found.outcomes if each.possible_duplicate}),
+        "flagged": len(_flagged(found)),
     }
 
 
@@ -237,28 +238,34 @@ def _truth(found: Artefacts, _rules: Rules) -> Iterator[Finding]:
 
 
 def _duplicates(found: Artefacts, _rules: Rules) -> Iterator[Finding]:
-    """Applied twice is only what was open when its owner ended, and it is flagged."""
+    """Applied twice is only what was ambiguous, and it is flagged."""
     batch_of = {source: ref for ref, story in found.journal.items() for source in story.sources}
-    flagged = {each.source for each in found.outcomes if each.final and each.possible_duplicate}
+    flagged = _flagged(found)
     for source, times in _applied_times(found).items():
         story = found.journal.get(batch_of.get(source, ""))
-        if times == 1 or story is None:
-            if story is None:
-                yield Finding("not_journaled", f"{source}")
-            continue
-        if source not in flagged:
+        if story is None:
+            yield Finding("not_journaled", f"{source}")
+        elif times > 1 and source not in flagged:
             yield Finding("not_flagged", f"{source}: applied {times} times")
-        if sum(each.state is BatchState.AMBIGUOUS for each in story.states) < times - 1:
+        elif sum(each.state is BatchState.AMBIGUOUS for each in story.states) < times - 1:
             yield Finding("unexplained_duplicate", f"{source}: applied {times} times, {story.states}")
-    if found.crashes is not None:
-        for source in flagged:
-            story = found.journal.get(batch_of.get(source, ""))
-            if story is None or not any(story.open_at(ends) for ends in found.crashes):
-                yield Finding("unexplained_duplicate", f"{source}: flagged, but not open at a crash")
-    in_batches = Counter(source for story in found.journal.values() for source in story.sources)
-    for source, count in in_batches.items():
+    for source, count in Counter(source for story in found.journal.values() for source in story.sources).items():
         if count > 1:
             yield Finding("batch_twice", f"{source}: in {count} batches")
+
+
+def _crashes(found: Artefacts, _rules: Rules) -> Iterator[Finding]:
+    """Flagged is only what was open at a crash, where all crashes are known and the API made nothing ambiguous."""
+    if found.crashes is None:
+        return
+    flagged = _flagged(found)
+    for ref, story in found.journal.items():
+        if flagged.intersection(story.sources) and not any(story.open_at(ends) for ends in found.crashes):
+            yield Finding("flagged_without_crash", f"batch {ref}: {story.states}")
+
+
+def _flagged(found: Artefacts) -> set[Source]:
+    return {each.source for each in found.outcomes if each.final and each.possible_duplicate}
 
 
 def _shapes(found: Artefacts, _rules: Rules) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ def quick():
 @pytest.fixture
 def new_world(tmp_path):
     """``new_world(bootstrap, **settings)``: a deployment whose processes end with the test."""
-    made = []
+    made: list[World] = []
 
     def make(at, **settings):
         directory = tmp_path / f"world-{len(made)}"

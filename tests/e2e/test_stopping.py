@@ -36,7 +36,8 @@ def test_a_worker_told_to_stop_under_load_hands_everything_over(quick, new_world
 
 
 @pytest.mark.parametrize(
-    ("already_published", "code"), [pytest.param(5_000, 1, id="at work"), pytest.param(0, 3, id="that has not yet worked")]
+    ("already_published", "code"),
+    [pytest.param(5_000, 1, id="at work"), pytest.param(0, 3, id="that has not yet worked")],
 )
 def test_a_second_worker_of_the_same_instance_ends_the_first(quick, new_world, already_published, code):
     world = new_world(quick.bootstrap).make_topics()

@@ -3,7 +3,6 @@
 What must stay true: every process started here is ended here; nothing waits longer than it is told.
 """
 
-import os
 import signal
 import subprocess
 import sys

@@ -1,0 +1,249 @@
+"""Partitions that come and go: lanes from the journal, contradictions, and the hand-over."""
+
+import asyncio
+
+import pytest
+
+from streams.contracts.journal import (
+    Attempt,
+    BatchEntry,
+    BatchState,
+    CursorEntry,
+    HeadEntry,
+    Held,
+    JournalKey,
+    Packer,
+    Place,
+    TokenEntry,
+    TokensEntry,
+    encode_entry,
+)
+from streams.kafka.transport_options import PartitionBlocked
+from streams.lane.recovery import JournalFold
+from streams.lane.verdict import Accepted, Minted
+from streams.worker.sealing import AccountSealer
+from streams.worker.takeover import TakeOver
+from tests.worker.parts import ACCOUNT, OTHER_ACCOUNT, Shell, chunk_of, lease, new_lane, parcel, row
+from tests.worker.virtual import START_MS, START_S, settled
+
+
+def fold_of(*entries):
+    fold = JournalFold()
+    for key, entry in entries:
+        fold.apply(str(key).encode(), entry if isinstance(entry, bytes) else encode_entry(entry))
+    return fold
+
+
+def batch_of(state, *rows):
+    held = [Held(Place(0, index), "intents", 3, one) for index, one in enumerate(rows)]
+    attempts = () if state is BatchState.UNSENT else (Attempt(1, START_MS - 1000, 0),)
+    return [
+        (JournalKey("intents", "b1"), Packer().pack(held)),
+        (JournalKey("batch", "b1"), BatchEntry(ACCOUNT, state, len(held), "retry", attempts)),
+        (JournalKey("cursor", ACCOUNT), CursorEntry(Place(0, len(held)))),
+    ]
+
+
+def take_over_of(shell, fold):
+    async def read_journal(partition):
+        assert partition == 0
+        return fold
+
+    shell.runner.partitions.clear()
+    return TakeOver(shell.runner, read_journal, new_lane)
+
+
+def states(shell):
+    return [entry["state"] for entry in shell.committer.journaled("batch")]
+
+
+@pytest.mark.parametrize(
+    ("state", "waits_s"),
+    [pytest.param(BatchState.UNSENT, 0, id="unsent"), pytest.param(BatchState.OPEN, 35, id="open")],
+)
+def test_a_batch_in_the_journal_is_sent_again_once_no_predecessor_can_be_sending_it(play, state, waits_s):
+    async def story():
+        shell = Shell()
+        take_over = take_over_of(shell, fold_of(*batch_of(state, row(0), row(1))))
+        await take_over.assigned(lease(start=1))
+        await settled()
+        shell.api.mints[0].answer.set_result(Minted("token"))
+        await asyncio.sleep(60)  # virtual
+        (post,) = shell.api.posts
+        assert [one.row.intent_id for one in post.action.held] == ["intent-0", "intent-1"]
+        assert waits_s <= post.at_s - START_S < waits_s + 1.5
+        shell.api.posts[0].answer.set_result(Accepted("batch-id"))
+        await settled()
+        flags = [outcome["possible_duplicate"] for outcome in shell.committer.outcomes()]
+        assert flags == [state is BatchState.OPEN] * 2
+
+    play(story)
+
+
+def test_an_attempt_that_may_have_been_applied_is_flagged_in_the_journal_before_anything_else(play):
+    async def story():
+        shell = Shell()
+        take_over = take_over_of(shell, fold_of(*batch_of(BatchState.OPEN, row(0))))
+        await take_over.assigned(lease(start=1))
+        assert states(shell) == ["ambiguous"]
+        assert shell.committer.units[0].next_offset == 1
+
+    play(story)
+
+
+def test_what_the_journal_has_taken_is_not_taken_again(play):
+    async def story():
+        shell = Shell()
+        take_over = take_over_of(shell, fold_of(*batch_of(BatchState.ACCEPTED, row(0), row(1))[2:]))
+        owner = lease(start=0)
+        await take_over.assigned(owner)
+        partition = shell.runner.take(chunk_of(owner, 0, parcel(row(0), row(1), row(2))))
+        assert partition is not None
+        assert partition.intents == 1
+
+    play(story)
+
+
+def test_every_account_in_the_journal_gets_its_lane(play):
+    async def story():
+        shell = Shell()
+        cursors = [(JournalKey("cursor", account), CursorEntry(Place(4, 0))) for account in (ACCOUNT, OTHER_ACCOUNT)]
+        owner = lease(start=4)
+        await take_over_of(shell, fold_of(*cursors)).assigned(owner)
+        assert set(shell.runner.partitions[owner].lanes) == {ACCOUNT, OTHER_ACCOUNT}
+
+    play(story)
+
+
+def test_a_token_that_was_handed_over_is_used_again(play):
+    async def story():
+        shell = Shell()
+        sealed = AccountSealer(ACCOUNT, "key").seal("the token")
+        tokens = TokensEntry((TokenEntry(0, START_MS - 1000, sealed),), (START_MS - 1000,), 1, released=True)
+        fold = fold_of(*batch_of(BatchState.UNSENT, row(0)), (JournalKey("tokens", ACCOUNT), tokens))
+        await take_over_of(shell, fold).assigned(lease(start=1))
+        await asyncio.sleep(1)  # virtual
+        assert not shell.api.mints
+        assert [asked.action.token.secret for asked in shell.api.posts] == ["the token"]
+
+    play(story)
+
+
+HEAD = HeadEntry("topic-1", 40)
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        pytest.param(
+            {"first_read": True, "topic_id": "topic-1"}, "offset 40 was committed", id="an offset that is gone"
+        ),
+        pytest.param({"start": 40, "topic_id": "topic-2"}, "created anew", id="another topic of the same name"),
+    ],
+)
+def test_a_journal_that_contradicts_the_group_blocks_the_partition(play, start, words):
+    async def story():
+        shell = Shell()
+        with pytest.raises(PartitionBlocked, match=words):
+            await take_over_of(shell, fold_of((JournalKey("head"), HEAD))).assigned(lease(**start))
+        assert not shell.runner.partitions
+
+    play(story)
+
+
+@pytest.mark.parametrize("topic_id", [pytest.param("topic-1", id="same"), pytest.param(None, id="old broker")])
+def test_a_journal_that_agrees_with_the_group_blocks_nothing(play, topic_id):
+    async def story():
+        shell = Shell()
+        owner = lease(start=40, topic_id=topic_id)
+        await take_over_of(shell, fold_of((JournalKey("head"), HEAD))).assigned(owner)
+        assert owner in shell.runner.partitions
+
+    play(story)
+
+
+async def at_work(shell):
+    """A lane with one POST under way and one intent waiting."""
+    take_over = take_over_of(shell, JournalFold())
+    await take_over.assigned(shell.lease)
+    shell.partition = shell.runner.partitions[shell.lease]
+    shell.offer(row(0))
+    await settled()
+    shell.api.mints[0].answer.set_result(Minted("token"))
+    await asyncio.sleep(1)  # virtual
+    assert len(shell.api.posts) == 1
+    shell.offer(row(1), offset=1)
+    return take_over
+
+
+def test_giving_up_waits_for_running_requests_and_then_hands_over(play):
+    async def story():
+        shell = Shell()
+        take_over = await at_work(shell)
+        shell.lease.alive = False
+        giving_up = asyncio.ensure_future(take_over.revoked([shell.lease], lost=False))
+        await asyncio.sleep(10)  # virtual: the window's linger is long over, and nothing new begins
+        assert not giving_up.done()
+        assert len(shell.api.posts) == 1
+        shell.api.posts[0].answer.set_result(Accepted("batch-id"))
+        await giving_up
+        assert states(shell)[-1] == "accepted"
+        released = [entry["released"] for entry in shell.committer.journaled("tokens")]
+        assert released[-1] is True
+        assert released.count(True) == 1
+        assert shell.lease not in shell.runner.partitions
+        assert shell.committer.units[-1].next_offset == 1, "the waiting intent is the next owner's"
+
+    play(story)
+
+
+def test_a_batch_that_was_written_and_not_sent_is_handed_over_as_unsent(play):
+    async def story():
+        shell = Shell()
+        take_over = await at_work(shell)
+        shell.api.posts[0].answer.set_result(Accepted("batch-id"))
+        await settled()
+        shell.committer.at_once = False
+        await asyncio.sleep(1)  # virtual: the second batch is written, and waits to be durable
+        assert states(shell)[-1] == "open"
+        shell.lease.alive = False
+        giving_up = asyncio.ensure_future(take_over.revoked([shell.lease], lost=False))
+        await settled()
+        assert not giving_up.done(), "the hand-over is not durable yet"
+        shell.committer.commit()
+        await giving_up
+        assert "unsent" in states(shell)
+        assert len(shell.api.posts) == 1
+
+    play(story)
+
+
+def test_a_hand_over_is_durable_before_the_partition_is_given_up(play):
+    async def story():
+        shell = Shell()
+        take_over = await at_work(shell)
+        shell.committer.at_once = False
+        shell.api.posts[0].answer.set_result(Accepted("batch-id"))
+        giving_up = asyncio.ensure_future(take_over.revoked([shell.lease], lost=False))
+        await asyncio.sleep(5)  # virtual
+        assert not giving_up.done()
+        shell.committer.commit()
+        await giving_up
+
+    play(story)
+
+
+def test_what_is_lost_is_forgotten_at_once(play):
+    async def story():
+        shell = Shell()
+        take_over = await at_work(shell)
+        units = len(shell.committer.units)
+        shell.lease.alive, shell.lease.lost = False, True
+        await take_over.revoked([shell.lease], lost=True)
+        assert shell.lease not in shell.runner.partitions
+        shell.api.posts[0].answer.set_result(Accepted("batch-id"))
+        await asyncio.sleep(60)  # virtual
+        assert len(shell.committer.units) == units
+        assert not shell.fatal
+
+    play(story)
