@@ -13,6 +13,9 @@ from tests.lane.simulation.weather import draw_options, draw_weather
 # By then every call is over, every status deadline has passed and the mint budget is whole again.
 HEALED_WITHIN_S = 36 * 3600.0
 
+# So many of the workers that fail are not dead but cut off, and go on for a while.
+CUT_SHARE = 0.25
+
 EVENTS_MAX = 200_000
 
 
@@ -36,7 +39,6 @@ class History:
         self._names = 0
         self._chaos_s = rng.choice([60.0, 200.0, 900.0])
         self._worker: Worker | None = None
-        self._absent = False
 
     def _note(self, line: str) -> None:
         self.trace.append(f"{self.time.now_s:10.3f} {line}")
@@ -66,20 +68,24 @@ class History:
 
     def _start_worker(self) -> None:
         self._names += 1
-        self._absent = False
         self._note(f"worker-{self._names} starts")
         self._worker = Worker(self._world, f"worker-{self._names}")
 
     def _misfortune(self) -> None:
         worker = self._worker
         if worker is not None and worker.alive and self._rng.random() < self.api.weather.kill_share:
-            worker.kill()
-            self.audit.seen["kills"] += 1
+            if self._rng.random() < CUT_SHARE:
+                worker.cut()
+                self.audit.seen["cut off"] += 1
+            else:
+                worker.kill()
+                self.audit.seen["kills"] += 1
         self._replace_worker()
 
     def _replace_worker(self) -> None:
-        if self._worker is not None and not self._worker.alive and not self._absent:
-            self._absent = True
+        worker = self._worker
+        if worker is not None and (worker.cut_off or not worker.alive):
+            self._worker = None
             self.time.call_in(self._rng.uniform(*self.api.weather.absence_s), self._start_worker)
 
     def _hand_over_later(self) -> None:

@@ -6,7 +6,6 @@ answers back; it gives the partition up in order, or dies at any moment.
 
 import math
 import random
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -19,8 +18,9 @@ from streams.lane.lane import Lane, Tools
 from streams.lane.offsets import PartitionOffset
 from streams.lane.options import LaneOptions
 from streams.lane.recovery import JournalFold, hand_over, restore
-from streams.lane.verdict import Accepted, Ambiguous, CheckVerdict, PostVerdict, TokenVerdict, verdict_name
+from streams.lane.verdict import Accepted, Ambiguous, CheckVerdict, PostVerdict, RetryLater, TokenVerdict, verdict_name
 from tests.lane.simulation.audit import Audit, demand
+from tests.lane.simulation.committer import Committer, Unit
 from tests.lane.simulation.fake_api import FakeApi
 from tests.lane.simulation.traffic import ParcelLog
 from tests.lane.simulation.virtual_time import VirtualTime
@@ -28,8 +28,14 @@ from tests.lane.simulation.virtual_time import VirtualTime
 # The real schedule's resolution.
 TICK_S = 0.001
 
+# When a worker that has lost Kafka gives up.
+CUT_OFF_S = 45.0
+
 # Steps of one lane in one second, beyond which it must be spinning: sweeps, slots and checks need a few.
 STEPS_PER_SECOND_MAX = 100
+
+
+Request = Post | Check | Mint
 
 
 class PlainSealer:
@@ -56,15 +62,6 @@ class Surroundings:
     refs: int = 0
 
 
-@dataclass(slots=True)
-class Unit:
-    """What one write becomes: it is durable together with the offset."""
-
-    account_id: str
-    write: Write
-    offset: int
-
-
 class Worker:
     """One incarnation: one lease of the one partition."""
 
@@ -72,6 +69,7 @@ class Worker:
         self.name = name
         self.alive = True
         self.released = False
+        self.cut_off = False
         self.lanes: dict[str, Lane] = {}
         self._world = world
         self._rng = world.rng
@@ -80,9 +78,9 @@ class Worker:
         self._boot_us = self._rng.randint(0, 10**9)
         # Clocks are at most 5 s apart.
         self._skew_ms = self._rng.choice([0, 0, -2500, 2500, self._rng.randint(-2500, 2500)])
-        self._units: deque[Unit] = deque()
-        self._committing: list[Unit] = []
-        self._commit_begins = False
+        self._committer = Committer(world.time, self._rng, world.audit, self._durable, self._note)
+        self._committer.latency_s = world.api.weather.commit_s
+        self._unconfirmed: list[tuple[Callable[[], None], str, Request]] = []
         self._wakes: dict[str, float] = {}
         self._steps: dict[str, tuple[int, int]] = {}
         self._reading = False
@@ -100,8 +98,8 @@ class Worker:
     @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
-        quiet = not self._units and not self._committing and self._position >= self._world.log.end
-        return quiet and all(lane.idle for lane in self.lanes.values())
+        read = self._position >= self._world.log.end
+        return read and self._committer.quiet and all(lane.idle for lane in self.lanes.values())
 
     # -- taking over
 
@@ -199,59 +197,92 @@ class Worker:
         self._steps[account_id] = (second, steps)
         demand(steps <= STEPS_PER_SECOND_MAX, "no lane spins", f"{account_id}: {steps} steps in second {second}")
 
+    # -- requests
+
     def _perform(self, account_id: str, action: Action) -> None:
         match action:
             case Write():
                 self._submit(account_id, action)
             case Post():
-                self._post(account_id, action)
+                self._request(lambda: self._post(account_id, action), account_id, action)
             case Check():
-                self._requests += 1
-                sent_ms = self.now().wall_ms
-                self._world.trace(f"{self.name} {account_id} CHECK {action.batch_ref}")
-
-                def checked(verdict: CheckVerdict) -> None:
-                    if self._answered(account_id, "check", action.batch_ref, verdict):
-                        write = answers.checked(self.lanes[account_id], action.batch_ref, verdict, sent_ms, self.now())
-                        self._finish(account_id, write)
-
-                self._world.api.check(action.token.secret, action.batch_id, checked)
+                self._request(lambda: self._check(account_id, action), account_id, action)
             case Mint():
-                self._requests += 1
-                sent_ms = self.now().wall_ms
-                self._world.trace(f"{self.name} {account_id} MINT")
+                self._request(lambda: self._mint(account_id), account_id, action)
 
-                def minted(verdict: TokenVerdict) -> None:
-                    if self._answered(account_id, "mint", "", verdict):
-                        self._finish(account_id, answers.minted(self.lanes[account_id], verdict, sent_ms, self.now()))
+    def _request(self, leave: Callable[[], None], account_id: str, action: Request) -> None:
+        """Let a request leave once a commit has confirmed the lease lately."""
+        self._requests += 1
+        self._unconfirmed.append((leave, account_id, action))
+        self._confirm()
 
-                self._world.api.mint(account_id, minted)
+    def _confirm(self) -> None:
+        if self._draining:
+            waiting, self._unconfirmed = self._unconfirmed, []
+            for _, account_id, action in waiting:
+                self._finish(account_id, self._unmade(account_id, action))
+        elif self._committer.fresh:
+            waiting, self._unconfirmed = self._unconfirmed, []
+            for leave, _, _ in waiting:
+                leave()
+        elif self._unconfirmed and self._committer.quiet:
+            self._submit("", Write())
+
+    def _unmade(self, account_id: str, action: Request) -> Write:
+        lane = self.lanes[account_id]
+        self._world.audit.seen["requests not made"] += 1
+        match action:
+            case Post():
+                return lane.not_sent(lane.batches[action.batch_ref], self.now())
+            case Check():
+                return lane.not_checked(lane.batches[action.batch_ref], self.now())
+            case Mint():
+                return answers.minted(lane, RetryLater("not made"), self.now().wall_ms, self.now())
+
+    def _check(self, account_id: str, action: Check) -> None:
+        sent_ms = self.now().wall_ms
+        self._note(f"{account_id} CHECK {action.batch_ref}")
+
+        def checked(verdict: CheckVerdict) -> None:
+            if self._answered(account_id, action, verdict):
+                write = answers.checked(self.lanes[account_id], action.batch_ref, verdict, sent_ms, self.now())
+                self._finish(account_id, write)
+
+        self._world.api.check(action.token.secret, action.batch_id, checked)
+
+    def _mint(self, account_id: str) -> None:
+        sent_ms = self.now().wall_ms
+        self._note(f"{account_id} MINT")
+
+        def minted(verdict: TokenVerdict) -> None:
+            if self._answered(account_id, Mint(), verdict):
+                self._finish(account_id, answers.minted(self.lanes[account_id], verdict, sent_ms, self.now()))
+
+        self._world.api.mint(account_id, minted)
 
     def _post(self, account_id: str, action: Post) -> None:
-        world = self._world
-        self._requests += 1
+        audit = self._world.audit
         sent_ms = self.now().wall_ms
         numbers = [one.row.source_offset for one in action.held]
-        world.trace(f"{self.name} {account_id} POST {action.batch_ref} {numbers} {action.token.ordinal}")
-        world.audit.posted(account_id, action.batch_ref, action.held, world.options.records_max)
-        world.audit.sent(numbers)
+        self._note(f"{account_id} POST {action.batch_ref} {numbers} {action.token.ordinal}")
+        audit.posted(account_id, action.batch_ref, action.held, self._world.options.records_max)
+        audit.sent(numbers)
 
         def posted(verdict: PostVerdict) -> None:
-            world.audit.done(numbers)
-            if self._answered(account_id, "post", action.batch_ref, verdict):
+            audit.done(numbers)
+            if self._answered(account_id, action, verdict):
                 if not isinstance(verdict, Ambiguous | Accepted):
-                    world.audit.refused(numbers)
+                    audit.refused(numbers)
                 write = answers.posted(self.lanes[account_id], action.batch_ref, verdict, sent_ms, self.now())
                 self._finish(account_id, write)
 
-        world.api.post(action.token.secret, action.held, posted)
+        self._world.api.post(action.token.secret, action.held, posted)
 
-    def _answered(
-        self, account_id: str, kind: str, ref: str, verdict: PostVerdict | CheckVerdict | TokenVerdict
-    ) -> bool:
+    def _answered(self, account_id: str, request: Request, verdict: PostVerdict | CheckVerdict | TokenVerdict) -> bool:
         if not self.alive:
             return False
-        self._world.trace(f"{self.name} {account_id} {kind} {ref} answered {verdict_name(verdict)}")
+        ref = "" if isinstance(request, Mint) else request.batch_ref
+        self._note(f"{account_id} {type(request).__name__} {ref} answered {verdict_name(verdict)}")
         self._world.audit.seen[type(verdict).__name__] += 1
         return True
 
@@ -269,56 +300,38 @@ class Worker:
         for place in write.taken:
             self._offset.taken(place.offset)
         self._submitted = self._offset.committable()
-        self._units.append(Unit(account_id, write, self._submitted))
-        if not self._commit_begins:
-            self._commit_begins = True
-            self._world.time.call_in(self._rng.uniform(0, 0.02), self._begin_commit)
+        self._committer.submit(Unit(account_id, write, self._submitted))
 
-    def _begin_commit(self) -> None:
-        if not self.alive:
-            return
-        count = self._rng.choice([1, 3, len(self._units), len(self._units)])
-        self._committing = [self._units.popleft() for _ in range(min(count, len(self._units)))]
-        self._world.time.call_in(self._rng.uniform(*self._world.api.weather.commit_s), self._commit)
-
-    def _commit(self) -> None:
-        if not self.alive:
-            return
-        units = self._make_visible()
-        if self._units:
-            self._world.time.call_in(0.02, self._begin_commit)
-        else:
-            self._commit_begins = False
+    def _durable(self, units: list[Unit]) -> None:
         for unit in units:
             if unit.write.serial and not self._draining:
                 self.lanes[unit.account_id].durable(unit.write.serial)
                 self._drive(unit.account_id)
+        self._confirm()
         if self._draining:
             self._release_if_quiet()
-
-    def _make_visible(self) -> list[Unit]:
-        units, self._committing = self._committing, []
-        writes = [(unit.account_id, unit.write) for unit in units if unit.account_id]
-        for account_id, write in writes:
-            said = [(outcomes.status.value, len(outcomes.held)) for outcomes in write.outcomes]
-            keys = [key if value is not None else f"-{key}" for key, value in write.entries]
-            self._world.trace(f"{self.name} {account_id} COMMIT {keys} {said}")
-        self._world.audit.committed(writes, units[-1].offset)
-        return units
 
     # -- going
 
     def kill(self) -> None:
-        """Die. A transaction that was being committed may have made it."""
-        self.alive = False
-        self._world.trace(f"{self.name} KILLED")
-        if self._committing and self._rng.random() < 0.5:
-            self._make_visible()
+        """Die."""
+        if self.alive:
+            self.alive = False
+            self._note("KILLED")
+            self._committer.stop()
+
+    def cut(self) -> None:
+        """Lose Kafka without knowing: nothing is committed any more, and what was confirmed stays so for a while."""
+        self.cut_off = True
+        self._note("CUT OFF")
+        self._committer.stop()
+        self._world.time.call_in(CUT_OFF_S, self.kill)
 
     def release(self) -> None:
         """Give the partition up in order: requests in flight finish first."""
         self._draining = True
-        self._world.trace(f"{self.name} drains")
+        self._note("drains")
+        self._confirm()
         self._release_if_quiet()
 
     def _release_if_quiet(self) -> None:
@@ -328,6 +341,9 @@ class Worker:
             self.released = True
             for account_id, lane in self.lanes.items():
                 self._submit(account_id, hand_over(lane, self.now()))
-        if not self._units and not self._committing:
+        if self._committer.quiet:
             self.alive = False
-            self._world.trace(f"{self.name} released")
+            self._note("released")
+
+    def _note(self, line: str) -> None:
+        self._world.trace(f"{self.name} {line}")
