@@ -1,4 +1,4 @@
-"""The loop that a user would write by hand: consume, validate, buffer by account, POST 500, commit, one outcome a batch.
+"""The loop a user would write by hand: consume, validate, buffer by account, POST 500, one outcome a batch, commit.
 
 It has the same model, the same HTTP client and the same batch size as the worker, so that what differs is what the
 worker adds: exactly-once commits, a journal, cursors, pace, outcomes that can be trusted. It loses and doubles intents

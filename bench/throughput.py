@@ -2,9 +2,9 @@
 
     uv run poe bench [--intents N] [--accounts N] [--rounds N]
 
-Both read the same topic of a real Apache Kafka and submit to the same fake API with its limits off, one after the other,
-round by round. CPU seconds are those of the whole process group as the kernel counts them (children included); seconds
-of the clock are from the first accepted batch to the last, so that neither side is charged for joining its group.
+Both read the same topic of a real Apache Kafka and submit to a fake API with its limits off, one after the other, round
+by round. CPU seconds are those of the whole process from start to end, as the kernel counts them; seconds of the clock
+are from the first accepted batch to the last, so that neither side is charged for joining its group.
 """
 
 import argparse
@@ -15,10 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from scripts.kafka import ROOT, Cluster
 from streams.kafka.client_config import KafkaOptions
@@ -116,7 +119,7 @@ def _round(bootstrap: str, directory: Path, number: int, options: argparse.Names
     return measured[0], measured[1]
 
 
-def _measure(command: list[str], settings: dict[str, object], directory: Path, valid: int) -> Measured:
+def _measure(command: list[str], settings: Mapping[str, object], directory: Path, valid: int) -> Measured:
     """Run one side against a fake API of its own until all valid intents are in the API's ledger."""
     directory.mkdir()
     ledger = directory / "ledger.ndjson"
@@ -127,7 +130,7 @@ def _measure(command: list[str], settings: dict[str, object], directory: Path, v
             base_url = json.loads(api.stdout.readline())["url"]
             config = directory / "config.yaml"
             # JSON is YAML, so the settings need no YAML writer.
-            config.write_text(json.dumps(settings | {"api": {"base_url": base_url}}))
+            config.write_text(json.dumps({**settings, "api": {"base_url": base_url}}))
             return _run([*command, str(config)], Progress(ledger), valid)
         finally:
             api.send_signal(signal.SIGTERM)
@@ -143,9 +146,10 @@ def _run(command: list[str], progress: "Progress", valid: int) -> Measured:
             if _ended(side):  # the ledger's last lines may still be on their way
                 deadline = min(deadline, time.monotonic() + GRACE_S)
             if time.monotonic() > deadline:
+                side.kill()
                 raise SystemExit(f"{' '.join(command)}: stopped after {progress.records} of {valid} records")
             time.sleep(POLL_S)
-    except BaseException:
+    except KeyboardInterrupt:
         side.kill()
         raise
     if "worker" in command:  # the loop by hand ends by itself
@@ -166,15 +170,19 @@ class Progress:
     """What the API has taken so far, from its growing ledger."""
 
     def __init__(self, ledger: Path) -> None:
-        self._ledger = ledger.open("rb") if ledger.exists() else None
+        self._ledger: BinaryIO | None = None
         self._path = ledger
+        self._unfinished = b""
         self.records = self.batches = 0
         self.first_s = self.last_s = 0.0
 
     def read(self) -> int:
         """Take in what is new; return the records applied so far."""
         self._ledger = self._ledger or (self._path.open("rb") if self._path.exists() else None)
-        while self._ledger is not None and (line := self._ledger.readline()).endswith(b"\n"):
+        if self._ledger is None:
+            return 0
+        *lines, self._unfinished = (self._unfinished + self._ledger.read()).split(b"\n")
+        for line in lines:
             if b'"kind":"post"' in line:
                 entry = json.loads(line)
                 self.records += entry["count"]

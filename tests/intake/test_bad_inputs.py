@@ -507,7 +507,7 @@ def claimed_coordinates_are_ignored() -> None:
 def control_records_are_no_intents() -> None:
     """Should a client ever hand over a transaction marker, it is refused; isolation itself is held by the transport."""
     commit_marker = b"\0\0\0\0\0\7"
-    assert read(commit_marker) == Refused(read(b"\0").reason)  # type: ignore[union-attr]
+    assert read(commit_marker) == Refused(read(b"\0").reason)  # type: ignore[union-attr]  # the assertion is that it was refused
 
 
 def repeated_intents_are_all_accepted() -> None:
