@@ -42,6 +42,7 @@ def test_no_history_breaks_a_promise(group, pytestconfig):
     if len(chosen) > 1:
         wanted = {
             "kills",
+            "cut off",
             "hand-overs",
             "duplicates",
             "Accepted",
