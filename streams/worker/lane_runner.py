@@ -18,6 +18,7 @@ from streams.kafka.message import OutMessage
 from streams.lane import answers
 from streams.lane.actions import Action, Check, Mint, Post, Write
 from streams.lane.instant import Instant
+from streams.lane.verdict import RetryLater
 from streams.worker.clock import boot_s, read_clock
 from streams.worker.contiguous import Contiguous
 from streams.worker.encode import Encoder
@@ -166,6 +167,8 @@ class LaneRunner:
 
     async def _mint(self, owned: OwnedLane) -> Write:
         sent = read_clock()
+        if not await self._confirmed(owned.partition):
+            return answers.minted(owned.lane, RetryLater("not_made"), sent.wall_ms, read_clock())
         verdict = await self.requests.mint(owned.account_id)
         now = read_clock()
         self.observer.answered("mint", owned, None, verdict, now.boot_s - sent.boot_s)

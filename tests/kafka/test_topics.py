@@ -124,5 +124,5 @@ def test_an_unreachable_kafka_is_one_line_with_the_address(monkeypatch):
     monkeypatch.setattr("streams.kafka.topics._TIMEOUT_S", 0.3)
     result = CliRunner().invoke(topics_app, ["check", "--bootstrap-servers", "127.0.0.1:1"])
     assert result.exit_code == 1
-    assert "127.0.0.1:1 (kafka.bootstrap_servers)" in result.stderr
+    assert "127.0.0.1:1 (kafka.bootstrap_servers)" in str(result.exception)
     assert result.stdout == ""
