@@ -54,7 +54,7 @@ def test_a_second_worker_of_the_same_instance_ends_the_first(quick, new_world, a
     assert second.code is None
 
 
-@pytest.mark.parametrize("missing", ["intents", "outcomes", "dead_letters", "parcels", "journal", "requests"])
+@pytest.mark.parametrize("missing", ["intents", "journal"])
 def test_a_missing_topic_is_named_at_the_start(quick, new_world, missing):
     world = new_world(quick.bootstrap).make_topics(without=missing)
     world.api_url = "http://127.0.0.1:9"

@@ -275,6 +275,10 @@ class World:
                         self._ledger_lines.append(entry)
         return self._ledger_lines
 
+    def called_s(self) -> float:
+        """CLOCK_MONOTONIC of the latest request that the API saw."""
+        return max((line["received_mono"] for line in self.ledger_lines()), default=0.0)
+
     def applied(self) -> int:
         """How many records the API has taken."""
         return sum(line["count"] for line in self.ledger_lines() if line.get("applied") and line["kind"] == "post")

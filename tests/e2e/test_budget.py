@@ -1,0 +1,44 @@
+"""The API's limits, against a fake that keeps them strictly: used to the last request, and never exceeded."""
+
+import signal
+
+import pytest
+
+from tests.e2e.artefacts import Outcomes, collect, findings_of
+from tests.e2e.audit import figures
+from tests.e2e.world import until
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(180)]
+
+LIMIT = 60
+
+
+def test_the_budget_of_a_minute_is_used_and_not_exceeded_across_a_restart(quick, new_world, record_property):
+    limits = {"requests_per_minute_per_token": LIMIT, "token_mints_per_30_min": 10}
+    world = new_world(quick.bootstrap, accounts=1, limits=limits).make_topics()
+    world.publish(60_000)
+    world.start_api(limits="strict")
+    outcomes = Outcomes(world)
+
+    def requests():
+        return [line["received_mono"] for line in world.ledger_lines() if line["kind"] != "mint"]
+
+    first = world.start_worker("worker-0")
+    until(lambda: len(requests()) >= LIMIT // 3, 60, "a third of the budget is used")
+    first.signal(signal.SIGTERM)
+    assert first.wait(40) == 0
+    second = world.start_worker("worker-0")
+    until(lambda: len(requests()) >= LIMIT + 15, 120, "the second minute has begun")
+    second.signal(signal.SIGTERM)
+    assert second.wait(40) == 0
+    found = collect(world, outcomes)
+    told = figures(found)
+    record_property("figures", told)
+    budget = {"rate", "mints", "over_limit", "batch_size", "foreign_account", "leaked_number", "leaked_secret"}
+    findings = findings_of(world, found, requests_per_minute=LIMIT, mints=10)
+    assert not [finding for finding in findings if finding.name in budget]
+    assert told["over_limit"] == 0
+    assert not [line for line in world.ledger_lines() if line["status"] == 429]
+    times_s = sorted(requests())
+    busiest = max(sum(start <= each < start + 60 for each in times_s) for start in times_s)
+    assert busiest >= LIMIT - 5, "the rest is doubt about clocks, and the spacing"
