@@ -53,9 +53,9 @@ class Measured:
 def main() -> None:
     """Run all rounds and print a table and, last, one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--intents", type=int, default=300_000)
+    parser.add_argument("--intents", type=int, default=600_000)
     parser.add_argument("--accounts", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     rounds = []
     with tempfile.TemporaryDirectory() as directory, Cluster() as kafka:

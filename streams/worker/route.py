@@ -53,6 +53,7 @@ class Router:
         self._partitions = partitions
         self._committer = committer
         self._metrics = metrics
+        self._count_valid = metrics.intents.labels("valid").inc
         self._partition_by_account: dict[str, int] = {}
         self._contiguous = Contiguous()
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -146,9 +147,10 @@ class Router:
 
     def _count(self, routed: Routed) -> None:
         metrics = self._metrics
-        metrics.intents.labels("valid").inc(routed.valid)
-        metrics.intents.labels("expired").inc(routed.expired)
-        metrics.outcomes.labels("expired").inc(routed.expired)
+        self._count_valid(routed.valid)
+        if routed.expired:
+            metrics.intents.labels("expired").inc(routed.expired)
+            metrics.outcomes.labels("expired").inc(routed.expired)
         for code, count in routed.invalid.items():
             metrics.intents.labels("invalid").inc(count)
             metrics.outcomes.labels("invalid").inc(count)
