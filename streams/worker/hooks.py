@@ -9,8 +9,9 @@ from streams.telemetry.metrics import Metrics
 from streams.worker.clock import boot_s
 from streams.worker.takeover import TakeOver
 
-# Longer than a transaction may take at worst; the transport's own bound on a revocation comes first.
-DRAIN_S = 30.0
+# Beyond the transport's bound on a revocation: if Kafka does not commit until then, that bound ends the process, and the
+# next owner starts from what is committed.
+DRAIN_S = 60.0
 
 
 @dataclass(eq=False, slots=True)
