@@ -272,7 +272,8 @@ class OutcomeSettings(_Section):
     level: Literal["intent", "batch", "both"] = Field(
         "both",
         description="Outcomes of each intent, of each batch, or both. `batch` only counts what holds for a "
-        "whole batch: accepted, delivered, failed, and unknown where `statuses` is `none`; all else is told intent by intent.",
+        "whole batch: accepted, delivered, failed, and unknown where `statuses` is `none`; "
+        "all else is told intent by intent.",
     )
 
 

@@ -9,8 +9,8 @@ from streams.telemetry.metrics import Metrics
 from streams.worker.clock import boot_s
 from streams.worker.takeover import TakeOver
 
-# Beyond the transport's bound on a revocation: if Kafka does not commit until then, that bound ends the process, and the
-# next owner starts from what is committed.
+# Beyond the transport's bound on a revocation: if Kafka does not commit until then, that bound ends the process, and
+# the next owner starts from what is committed.
 DRAIN_S = 60.0
 
 
