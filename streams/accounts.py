@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from streams.settings import AccountSettings, ConfigError, Settings
+from streams.settings.sections import Policy, Statuses
 
 # Both halves of a credential are UUIDs; a wrong path may name anything.
 CREDENTIAL_BYTES_MAX = 4096
@@ -45,9 +46,9 @@ class Account:
     """What holds for one account, after its own settings were laid over those for all."""
 
     id: str
-    policy: str
+    policy: Policy
     limits: Limits
-    statuses: str
+    statuses: Statuses
     labels: str
 
 
