@@ -10,7 +10,7 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from streams.kafka.committer import Committer, LeaseLost
 from streams.kafka.lease import Chunk, Lease
@@ -166,9 +166,11 @@ class LaneRunner:
         return answers.checked(owned.lane, action.batch_ref, verdict, sent.wall_ms, now)
 
     async def _mint(self, owned: OwnedLane) -> Write:
-        sent = read_clock()
         if not await self._confirmed(owned.partition):
-            return answers.minted(owned.lane, RetryLater("not_made"), sent.wall_ms, read_clock())
+            now = read_clock()
+            write = answers.minted(owned.lane, RetryLater("not_made"), now.wall_ms, now)
+            return replace(write, requests=[])  # only what was asked of the API goes on record
+        sent = read_clock()
         verdict = await self.requests.mint(owned.account_id)
         now = read_clock()
         self.observer.answered("mint", owned, None, verdict, now.boot_s - sent.boot_s)

@@ -8,8 +8,12 @@ from tests.e2e.world import World
 
 @pytest.fixture(scope="session")
 def quick():
-    """A Kafka that notices a dead worker within three seconds, in both protocols."""
-    with Cluster(session_timeout_s=3, properties={"group.min.session.timeout.ms": "1000"}) as cluster:
+    """A Kafka that notices a dead worker within three seconds in both protocols, and ends its transaction soon."""
+    properties = {
+        "group.min.session.timeout.ms": "1000",
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+    }
+    with Cluster(session_timeout_s=3, properties=properties) as cluster:
         yield cluster
 
 

@@ -80,7 +80,7 @@ def test_one_of_two_workers_killed_and_one_added_under_load(quick, new_world, re
             world.kill(victim)
             until(lambda: owned_by(*workers), 30, "the other owns all partitions")
             workers.append(world.start_worker("worker-2", protocol))
-            until(lambda: workers[-1].events("partition_taken_over") or world.published > INTENTS, 40, "one was added")
+            until(workers[-1].assigned, 40, "the new one has partitions")
         audited(world, outcomes, record_property)
         for worker in workers:
             worker.signal(signal.SIGTERM)
@@ -146,7 +146,7 @@ def test_a_worker_frozen_beyond_its_session(quick, new_world, record_property):
             until(lambda: owned_by(heir), 30, "the heir owns all partitions")
             frozen.signal(signal.SIGCONT)
             until(lambda: frozen.code is not None or frozen.events("partitions_lost"), 30, "the frozen one has noticed")
-        assert frozen.code in {None, 1}
+        assert frozen.code in {None, 1, 70}, "a call into Kafka may have frozen, too"
         audited(world, outcomes, record_property)
 
     in_both_protocols(scenario)

@@ -3,6 +3,7 @@
 What must stay true: every process started here is ended here; nothing waits longer than it is told.
 """
 
+import re
 import signal
 import subprocess
 import sys
@@ -109,6 +110,11 @@ class Worker(Process):
         with suppress(OSError), urllib.request.urlopen(self.metrics_url, timeout=5) as answer:
             return str(answer.read(), "utf-8")
         return ""
+
+    def assigned(self) -> int:
+        """Partitions that the group gave it, of intents and parcels together, as its metrics say."""
+        counts = re.findall(r"^callstream_partitions_assigned\{.*\} (\d+)", self.metrics(), re.MULTILINE)
+        return sum(map(int, counts))
 
     def owned(self) -> set[int]:
         """Partitions of the parcels that it owns now, as its log says."""

@@ -245,3 +245,19 @@ def test_a_missing_chunk_of_parcels_ends_the_worker(play):
             shell.offer(row(1), offset=2)
 
     play(story)
+
+
+def test_no_token_is_asked_for_on_a_lease_that_is_ending(play):
+    async def story():
+        shell = Shell()
+        shell.committer.at_once = False
+        shell.offer(row(0))
+        await settled()
+        shell.lease.alive = False
+        shell.committer.commit()
+        await settled()
+        assert not shell.api.mints
+        assert not shell.committer.told("requests"), "only what was asked of the API goes on record"
+        assert not shell.fatal
+
+    play(story)
