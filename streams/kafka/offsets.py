@@ -2,17 +2,22 @@
 
 The client could look the committed offset up by itself, but a resume during that lookup delivers the partition from its
 start again, and the lookup waits for open transactions of a dead predecessor (read_committed, up to the transaction
-timeout), which would hold up every other partition. Admin requests are answered side by side and hold up nobody.
-What must stay true: reading starts at an explicit offset inside the log, or not at all.
+timeout), which would hold up every other partition. So each question has a consumer of its own, outside the group, and
+holds up nobody. Not the admin client's ``list_consumer_group_offsets``: once the group's coordinator has been away it
+is never answered again, and the client may abort the process when the connection closes (librdkafka 2.16.1, the
+assertion in ``rd_kafka_enq_once_del_source_return``). What must stay true: reading starts at an explicit offset inside
+the log, or not at all.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final, NamedTuple, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any, Final, NamedTuple, TypeVar
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
+    Consumer,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -22,12 +27,16 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from streams.kafka.client_config import KafkaOptions, admin_config
+from streams.kafka.client_config import KafkaOptions, admin_config, reader_config
 from streams.kafka.transport_options import PartitionBlocked
 
 logger = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S: Final = 5.0
+# Short, as the end of the process waits for it.
+COMMITTED_TIMEOUT_S: Final = 2.0
+# Questions for committed offsets at a time. Each that waits for a transaction takes a thread.
+COMMITTED_AT_ONCE: Final = 32
 RETRY_MIN_S: Final = 0.05
 RETRY_MAX_S: Final = 1.0
 COMPLAIN_EVERY_S: Final = 10.0
@@ -59,11 +68,18 @@ class Start(NamedTuple):
 
 
 class Offsets:
-    """Questions about offsets. Main loop."""
+    """Questions about offsets. Main loop. To be closed."""
 
     def __init__(self, options: KafkaOptions) -> None:
         self._group_id = options.group_id
         self._admin = AdminClient(admin_config(options))
+        # What goes wrong is told by those who ask; the client would write a line for every attempt to connect.
+        self._reader_config: dict[str, Any] = reader_config(options) | {"log_level": 0}
+        self._threads = ThreadPoolExecutor(COMMITTED_AT_ONCE, thread_name_prefix="callstream-offsets")
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def start_of(self, topic: str, partition: int, start_at: str) -> Start:
         """Where the group goes on in this partition. Patient: a broker that is away is asked again, without end.
@@ -73,8 +89,9 @@ class Offsets:
             KafkaException: the broker forbids the question.
         """
         where = TopicPartition(topic, partition)
-        committed, low, high, topic_id = await asyncio.gather(
-            _patiently(f"committed offset of {topic}/{partition}", lambda: self._committed(where)),
+        committed = await _patiently(f"committed offset of {topic}/{partition}", lambda: self._committed(where))
+        # After it: the wait may be for the very transaction that moves the end of the log.
+        low, high, topic_id = await asyncio.gather(
             _patiently(f"log start of {topic}/{partition}", lambda: self._bound(where, EARLIEST)),
             _patiently(f"log end of {topic}/{partition}", lambda: self._bound(where, LATEST)),
             _patiently(f"identity of {topic}", lambda: self._topic_id(topic)),
@@ -105,15 +122,16 @@ class Offsets:
         }
 
     async def _committed(self, where: TopicPartition) -> int | None:
-        request = ConsumerGroupTopicPartitions(self._group_id, [where])
-        futures = self._admin.list_consumer_group_offsets(
-            [request], require_stable=True, request_timeout=REQUEST_TIMEOUT_S
-        )
-        answer = await asyncio.wrap_future(futures[self._group_id])
-        (found,) = answer.topic_partitions
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, self._ask_committed, where)
         if found.error is not None:
             raise KafkaException(found.error)
-        return None if found.offset < 0 else int(found.offset)
+        return None if found.offset < 0 else found.offset
+
+    def _ask_committed(self, where: TopicPartition) -> TopicPartition:
+        # A client lets one thread in at a time, so each question has a client of its own.
+        with closing(Consumer(self._reader_config)) as reader:
+            (found,) = reader.committed([where], timeout=COMMITTED_TIMEOUT_S)
+        return found
 
     async def _bound(self, where: TopicPartition, spec: OffsetSpec) -> int:
         futures = self._admin.list_offsets(

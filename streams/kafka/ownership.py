@@ -114,6 +114,8 @@ class Ownership:
         if self._ending:
             # Only hooks of lost partitions can be left, for which nobody waits: a moment to note the loss.
             await asyncio.wait(self._ending.values(), timeout=LOST_HOOK_S)
+        if self._offsets is not None:
+            self._offsets.close()
         # Its connections end with it.
         self._offsets = None
 
