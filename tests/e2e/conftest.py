@@ -1,5 +1,7 @@
 """Fixtures of the end-to-end tests."""
 
+import itertools
+
 import pytest
 
 from scripts.kafka import Cluster
@@ -21,12 +23,15 @@ def quick():
 def new_world(tmp_path):
     """``new_world(bootstrap, **settings)``: a deployment whose processes end with the test."""
     made: list[World] = []
+    # Scenarios run in two threads, one for each protocol; counting what was made would give both the same number.
+    numbers = itertools.count()
 
     def make(at, **settings):
-        directory = tmp_path / f"world-{len(made)}"
+        directory = tmp_path / f"world-{next(numbers)}"
         directory.mkdir()
-        made.append(World(at, directory, **settings))
-        return made[-1]
+        world = World(at, directory, **settings)
+        made.append(world)
+        return world
 
     yield make
     for world in made:

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from streams.kafka import transaction
 from streams.kafka.client_config import KafkaOptions, consumer_config
@@ -74,7 +74,7 @@ class Stage:
 
     def _on_assign(self, consumer, partitions):
         say("assigned", *sorted(p.partition for p in partitions))
-        known = consumer.committed(partitions, timeout=60)
+        known = self._committed(partitions)
         for position in known:
             start = max(0, position.offset)
             lease = Lease(position.topic, position.partition, len(self.all_leases), start, time.monotonic())
@@ -83,6 +83,16 @@ class Stage:
             self.positions[position.partition] = start
         consumer.incremental_assign([TopicPartition(p.topic, p.partition, max(0, p.offset)) for p in known])
         self.metadata = consumer.consumer_group_metadata()
+
+    def _committed(self, partitions):
+        # A question that was asked while the coordinator was away may never be answered: ask again, not longer.
+        for _ in range(12):
+            try:
+                return self._consumer.committed(partitions, timeout=5)
+            except KafkaException as error:
+                if not error.args[0].retriable() and error.args[0].code() != KafkaError._TIMED_OUT:
+                    raise
+        raise AssertionError("the group's offsets are not told")
 
     def _on_revoke(self, consumer, partitions):
         gone = self._take(partitions)
