@@ -178,7 +178,7 @@ async def test_a_slow_start_of_one_partition_stops_no_other(
     async with running(worker):
         await worker.until(lambda: len(worker.offsets()[2]) == 1_000)
         assert set(worker.offsets()) == {2}
-        assert worker.owned.blocked() == {(topic, 1): "the journal disagrees"}
+        await worker.until(lambda: worker.owned.blocked() == {(topic, 1): "the journal disagrees"})
         may_start.set()
         await worker.until(lambda: len(worker.offsets()[0]) == 1_000)
         # Stops while one partition is blocked: its lease, too, goes through the hook.
