@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(180)]
 LIMIT = 60
 
 
-def test_the_budget_of_a_minute_is_used_and_not_exceeded_across_a_restart(quick, new_world, record_property):
+def test_the_budget_of_a_minute_is_used_and_not_exceeded_across_a_restart(quick, new_world):
     limits = {"requests_per_minute_per_token": LIMIT, "token_mints_per_30_min": 10}
     world = new_world(quick.bootstrap, accounts=1, limits=limits).make_topics()
     world.publish(60_000)
@@ -33,7 +33,6 @@ def test_the_budget_of_a_minute_is_used_and_not_exceeded_across_a_restart(quick,
     assert second.wait(40) == 0
     found = collect(world, outcomes)
     told = figures(found)
-    record_property("figures", told)
     budget = {"rate", "mints", "over_limit", "batch_size", "foreign_account", "leaked_number", "leaked_secret"}
     findings = findings_of(world, found, requests_per_minute=LIMIT, mints=10)
     assert not [finding for finding in findings if finding.name in budget]

@@ -4,6 +4,7 @@ What may be applied twice is what was open when its owner ended, and is flagged.
 many intents the two large runs take; 200000 is what the project promises, the default keeps CI short.
 """
 
+import logging
 import os
 import signal
 import time
@@ -17,6 +18,8 @@ from streams.worker.lane_runner import FRESH_S
 from tests.e2e.artefacts import Follower, Outcomes, collect, findings_of
 from tests.e2e.audit import Source, figures
 from tests.e2e.world import PARTITIONS, log_ends, until
+
+logger = logging.getLogger(__name__)
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -32,18 +35,18 @@ def in_both_protocols(scenario):
         each.result()
 
 
-def audited(world, outcomes, record_property, *, crashes=True):
-    """Wait for every final outcome, then audit; returns the figures."""
+def audited(world, outcomes, *, crashes=True):
+    """Wait for every final outcome, then audit; returns the figures (``--log-cli-level info`` shows them)."""
     outcomes.until_final(world.published, 120)
     found = collect(world, outcomes, crashes=crashes)
     told = figures(found)
-    record_property("figures", told)
+    logger.info("%s", told)
     findings = findings_of(world, found)
     assert not findings, f"{Counter(finding.name for finding in findings)}: {findings[:5]}, of {told}"
     return told
 
 
-def test_a_worker_killed_in_the_middle(quick, new_world, record_property):
+def test_a_worker_killed_in_the_middle(quick, new_world):
     world = new_world(quick.bootstrap).make_topics()
     world.publish(INTENTS)
     world.start_api()
@@ -52,7 +55,7 @@ def test_a_worker_killed_in_the_middle(quick, new_world, record_property):
     until(lambda: world.applied() > INTENTS * 0.4, 60, "two fifths are applied")
     world.kill(first)
     world.start_worker("worker-0")
-    told = audited(world, outcomes, record_property)
+    told = audited(world, outcomes)
     assert told["finals"]["invalid"] == told["dead_letters"] > 0
 
 
@@ -65,7 +68,7 @@ def owned_by(*workers):
     return sorted(partition for worker in workers for partition in worker.owned()) == list(range(PARTITIONS))
 
 
-def test_one_of_two_workers_killed_and_one_added_under_load(quick, new_world, record_property):
+def test_one_of_two_workers_killed_and_one_added_under_load(quick, new_world):
     def scenario(protocol):
         world = new_world(quick.bootstrap).make_topics()
         world.publish(INTENTS // 6)
@@ -81,7 +84,7 @@ def test_one_of_two_workers_killed_and_one_added_under_load(quick, new_world, re
             until(lambda: owned_by(*workers), 30, "the other owns all partitions")
             workers.append(world.start_worker("worker-2", protocol))
             until(workers[-1].assigned, 40, "the new one has partitions")
-        audited(world, outcomes, record_property)
+        audited(world, outcomes)
         for worker in workers:
             worker.signal(signal.SIGTERM)
         assert [worker.wait(40) for worker in workers] == [0, 0]
@@ -129,7 +132,7 @@ def test_six_kills_while_routing(quick, new_world):
     in_both_protocols(scenario)
 
 
-def test_a_worker_frozen_beyond_its_session(quick, new_world, record_property):
+def test_a_worker_frozen_beyond_its_session(quick, new_world):
     def scenario(protocol):
         world = new_world(quick.bootstrap).make_topics()
         world.publish(INTENTS // 6)
@@ -147,12 +150,12 @@ def test_a_worker_frozen_beyond_its_session(quick, new_world, record_property):
             frozen.signal(signal.SIGCONT)
             until(lambda: frozen.code is not None or frozen.events("partitions_lost"), 30, "the frozen one has noticed")
         assert frozen.code in {None, 1, 70}, "a call into Kafka may have frozen, too"
-        audited(world, outcomes, record_property)
+        audited(world, outcomes)
 
     in_both_protocols(scenario)
 
 
-def test_a_broker_that_goes_away_under_load(kafka_to_break, new_world, record_property):
+def test_a_broker_that_goes_away_under_load(kafka_to_break, new_world):
     world = new_world(kafka_to_break.bootstrap).make_topics()
     world.start_api()
     outcomes = Outcomes(world)
@@ -169,5 +172,5 @@ def test_a_broker_that_goes_away_under_load(kafka_to_break, new_world, record_pr
             until(lambda: world.called_s() > back_s, 60, "the API is called again")
         last_s = max(s for line in world.ledger_lines() if (s := line["received_mono"]) < back_s)
         assert last_s < gone_s + FRESH_S + 1, "no request without a commit that confirmed the lease lately"
-        audited(world, outcomes, record_property, crashes=False)
+        audited(world, outcomes, crashes=False)
     assert set(supervisor.codes) <= {0, 1, 70}
