@@ -101,7 +101,10 @@ class CursorEntry:
 
 @dataclass(frozen=True, slots=True)
 class TokenEntry:
-    """One access token, sealed. ``sends`` are (sent, ended) of its requests in the last minute, epoch milliseconds."""
+    """One access token, sealed.
+
+    ``sends`` are (sent, ended) of its requests in the last minute, epoch milliseconds; given where it is released only.
+    """
 
     ordinal: int
     minted_at: int

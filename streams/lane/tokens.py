@@ -156,17 +156,18 @@ class Tokens:
     def entry(self, now: Instant, *, released: bool) -> TokensEntry:
         """What to journal. ``released``: we go in order; it is said only if nothing runs and the sends are complete."""
         wall: Callable[[float], int] = now.wall_of
+        released = released and not any(token.pace.running for token in self._tokens)
         tokens = tuple(
             TokenEntry(
                 token.ordinal,
                 token.minted_at_ms,
                 token.sealed,
-                tuple((wall(ended), wall(ended)) for ended in token.pace.recent()),
+                # Nobody can rely on them after a crash, and after several they would be most of the entry.
+                tuple((wall(ended), wall(ended)) for ended in token.pace.recent()) if released else (),
             )
             for token in self.usable(now)
         )
-        running = any(token.pace.running for token in self._tokens)
-        return TokensEntry(tokens, tuple(self._recent_mints(now)), self._next_ordinal, released and not running)
+        return TokensEntry(tokens, tuple(self._recent_mints(now)), self._next_ordinal, released)
 
 
 def _serves(token: Token, now: Instant) -> bool:

@@ -228,3 +228,13 @@ def test_ordinals_go_on_after_a_restart():
     restored = successor(pool, START, released=True)
     restored.start_mint(START)
     assert restored.minted("fresh", START).ordinal == token.ordinal + 1
+
+
+def test_crashes_in_a_row_do_not_swell_the_entry():
+    pool, _ = with_token(limit=6_000, mints=10)
+    for crash in range(1, 7):
+        now = after(60.0 * crash)
+        pool = successor(pool, now, released=False, limit=6_000)
+        pool.start_mint(now)
+        pool.minted("secret", now)
+    assert len(encode_entry(pool.entry(after(400.0), released=False))) < 10_000
