@@ -1,6 +1,7 @@
 """Workers, load and waiting for the transport's tests: real Faust apps in the test's own process and loop."""
 
 import asyncio
+import contextlib
 import threading
 import time
 import uuid
@@ -124,12 +125,13 @@ class Worker:
         return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
 
     async def until(self, condition: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
-        """Wait until ``condition`` holds; it is looked at whenever something happened here."""
+        """Wait until ``condition`` holds; it is looked at whenever something happened here, and now and then."""
         try:
             async with asyncio.timeout(timeout_s):
                 while not condition():
                     self._happened.clear()
-                    await self._happened.wait()
+                    with contextlib.suppress(TimeoutError):  # a partition that is blocked does not happen here
+                        await asyncio.wait_for(self._happened.wait(), 0.1)
         except TimeoutError:
             held = sorted(lease.partition for lease in self.owned.leases())
             raise AssertionError(
