@@ -585,11 +585,16 @@ def test_every_reason_occurs_in_a_case() -> None:
 
 
 def test_no_bad_input_takes_long() -> None:
-    """CPU time, not time: others use this machine. The worst is a few milliseconds."""
+    """CPU time, not time: others use this machine. The best of three: the collector of a large process takes its time,
+    too. The worst is a few milliseconds.
+    """
     read(intent(label_name="बैंक"))  # tables that are built once
-    slowest = 0.0
     for case in CASES:
-        started_s = time.process_time()
-        read(case.value, case.headers, **case.rules)
-        slowest = max(slowest, time.process_time() - started_s)
-    assert slowest < 0.1
+        assert min(cpu_s(lambda: read(case.value, case.headers, **case.rules)) for _ in range(3)) < 0.1  # noqa: B023 - called at once
+
+
+def cpu_s(call: Callable[[], object]) -> float:
+    """The CPU time that a call takes, in seconds."""
+    started_s = time.process_time()
+    call()
+    return time.process_time() - started_s
