@@ -22,8 +22,9 @@ from streams.kafka.replay import replay
 from streams.kafka.topics import require, topic_specs
 from streams.kafka.transport import FAUST_SETTINGS, TransportOptions, chunk_topic, install
 from streams.kafka.transport_options import end_process
-from streams.lane.lane import Lane, Tools
+from streams.lane.lane import Lane
 from streams.lane.recovery import JournalFold
+from streams.lane.state import Tools
 from streams.lane.tokens import Sealer
 from streams.settings import REVOKE_BOUND_S, ConfigError, Settings
 from streams.settings.sections import KafkaSettings

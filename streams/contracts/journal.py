@@ -45,9 +45,10 @@ class Held(NamedTuple):
 class BatchState(StrEnum):
     """How far a batch has come.
 
-    ``unsent``: certainly not applied, may be sent at once. ``open``: its POST may be running or may have been applied.
-    ``ambiguous``: it was sent and no usable answer came. ``accepted``: the API took it. ``split``: replaced by the
-    batches in ``split_into``.
+    ``unsent``: its latest attempt was certainly not applied, it may be sent at once; so too once an operator has said
+    that it may. ``open``: its POST may be running or may have been applied. ``ambiguous``: it was sent and no usable
+    answer came; with the policy ``hold`` an operator has to decide. ``accepted``: the API took it. ``split``: replaced
+    by the batches in ``split_into``.
     """
 
     UNSENT = "unsent"
@@ -73,7 +74,8 @@ class BatchEntry:
 
     ``attempts`` are the latest ones. ``settled`` are the indices of intents that already have their final outcome.
     ``possible_duplicate`` is set once an attempt was ambiguous: from then on its intents never end as expired, rejected
-    or invalid.
+    or invalid. ``policy`` is the account's when the batch was made, and stays. ``command_id`` and ``command_offset``
+    are those of the last operator's command that changed the batch, so that reading it again changes nothing.
     """
 
     account_id: str
@@ -88,6 +90,8 @@ class BatchEntry:
     possible_duplicate: bool = False
     resends: int = 0
     split_into: tuple[str, ...] = ()
+    command_id: str | None = None
+    command_offset: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,18 @@ class TokensEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountEntry:
+    """``account/<account_id>``: an operator has paused the account. Only there while it is; forgotten on resume.
+
+    ``paused_at`` (epoch milliseconds), ``by`` and ``command_id`` are those of the command.
+    """
+
+    paused_at: int
+    by: str
+    command_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class HeadEntry:
     """``head``: identity of the parcels partition that this journal partition belongs to, and its committed offset."""
 
@@ -142,12 +158,13 @@ class StartedEntry:
     partitions: int
 
 
-Entry = BatchEntry | CursorEntry | TokensEntry | HeadEntry | StartedEntry
+Entry = BatchEntry | CursorEntry | TokensEntry | AccountEntry | HeadEntry | StartedEntry
 
 _KINDS: dict[str, type[Entry]] = {
     "batch": BatchEntry,
     "cursor": CursorEntry,
     "tokens": TokensEntry,
+    "account": AccountEntry,
     "head": HeadEntry,
     "started": StartedEntry,
 }

@@ -5,7 +5,7 @@ and takes missing ones as absent. A message of an unknown kind or version is ref
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -80,18 +80,28 @@ def _encode(parcel: Parcel) -> bytes:
 
 
 def decode_parcel(value: bytes | None) -> Parcel:
-    """Read a message of the parcels topic.
+    """Read a parcel. Operators' commands share its topic: see :func:`streams.contracts.command.decode_delivery`.
 
     Raises:
         UnreadableMessage: It is not a parcel of a version this release knows.
     """
     try:
-        message = orjson.loads(value or b"")
-        if message["kind"] != PARCEL_KIND or message["version"] != PARCEL_VERSION:
-            raise UnreadableMessage("parcel", f"kind {message['kind']!r} version {message['version']!r}")
-        if not all(type(row) is list for row in message["rows"]):
-            raise UnreadableMessage("parcel", "a row that is none")
-        rows = [Row._make(row) if len(row) == ROW_COLUMNS else Row(*row[:ROW_COLUMNS]) for row in message["rows"]]
-        return Parcel(message["account_id"], message["source_topic"], message["source_partition"], rows)
+        return parcel_of(orjson.loads(value or b""))
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise UnreadableMessage("parcel", type(error).__name__) from None
+
+
+def parcel_of(message: Any) -> Parcel:
+    """The parcel in a decoded message.
+
+    Raises:
+        UnreadableMessage: It is not a parcel of a version this release knows.
+        KeyError: A field is missing.
+        TypeError: A field is of another type.
+    """
+    if message["kind"] != PARCEL_KIND or message["version"] != PARCEL_VERSION:
+        raise UnreadableMessage("parcel", f"kind {message['kind']!r} version {message['version']!r}")
+    if not all(type(row) is list for row in message["rows"]):
+        raise UnreadableMessage("parcel", "a row that is none")
+    rows = [Row._make(row) if len(row) == ROW_COLUMNS else Row(*row[:ROW_COLUMNS]) for row in message["rows"]]
+    return Parcel(message["account_id"], message["source_topic"], message["source_partition"], rows)

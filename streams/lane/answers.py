@@ -15,8 +15,8 @@ from streams.lane.backoff import Backoff
 from streams.lane.batch import Batch
 from streams.lane.checking import DEADLINE_GRACE_S
 from streams.lane.correlate import correlate
+from streams.lane.doubt import end_unknown, suspect
 from streams.lane.instant import Instant
-from streams.lane.lane import Lane
 from streams.lane.settle import (
     AMBIGUOUS,
     NOT_CHECKED,
@@ -26,6 +26,7 @@ from streams.lane.settle import (
     from_statuses,
     same_for_all,
 )
+from streams.lane.state import LaneState
 from streams.lane.verdict import (
     Accepted,
     Ambiguous,
@@ -46,7 +47,7 @@ from streams.lane.verdict import (
 REFUSED_PAUSE = Backoff(base_s=30.0, cap_s=300.0, floor_s=15.0)
 
 
-def posted(lane: Lane, ref: str, verdict: PostVerdict, sent_ms: int, now: Instant) -> Write:
+def posted(lane: LaneState, ref: str, verdict: PostVerdict, sent_ms: int, now: Instant) -> Write:
     """The answer to a POST. ``sent_ms`` is when it was sent."""
     batch = lane.batches[ref]
     write = Write(requests=[lane.request_ended("post", batch, batch.token, sent_ms, now, verdict_name(verdict))])
@@ -72,11 +73,16 @@ def posted(lane: Lane, ref: str, verdict: PostVerdict, sent_ms: int, now: Instan
     return write
 
 
-def _accepted(lane: Lane, batch: Batch, batch_id: str | None, now: Instant, write: Write) -> None:
+def _accepted(lane: LaneState, batch: Batch, batch_id: str | None, now: Instant, write: Write) -> None:
     lane.backoff.succeed()
     lane.one_at_a_time = False
+    accept(lane, batch, batch_id, now, write)
+
+
+def accept(lane: LaneState, batch: Batch, batch_id: str | None, now: Instant, write: Write) -> None:
+    """The API took a batch, as its answer says or an operator. ``None``: without naming it; then that was all."""
     held = batch.unsettled(lane.tools.packer)
-    lane.window.settled(held)
+    lane.pass_on(batch, held)
     batch.entry = replace(batch.entry, state=BatchState.ACCEPTED, batch_id=batch_id, accepted_at=now.wall_ms)
     write.outcomes.append(same_for_all(batch, held, Final(Status.ACCEPTED, None), counted=True))
     write.events.append(_accepted_event(lane, batch, len(held)))
@@ -91,7 +97,7 @@ def _accepted(lane: Lane, batch: Batch, batch_id: str | None, now: Instant, writ
         lane.checks.at(batch, now.boot_s + lane.checks.times.first_s())
 
 
-def _accepted_event(lane: Lane, batch: Batch, accepted: int) -> BatchFacts:
+def _accepted_event(lane: LaneState, batch: Batch, accepted: int) -> BatchFacts:
     entry = batch.entry
     return BatchFacts(
         "accepted",
@@ -104,45 +110,32 @@ def _accepted_event(lane: Lane, batch: Batch, accepted: int) -> BatchFacts:
     )
 
 
-def _unsent(lane: Lane, batch: Batch, when_s: float, write: Write) -> None:
+def _unsent(lane: LaneState, batch: Batch, when_s: float, write: Write) -> None:
     batch.entry = replace(batch.entry, state=BatchState.UNSENT)
     write.entries.append(batch.journaled())
     lane.retry_at(batch, when_s)
 
 
-def _rejected(lane: Lane, batch: Batch, verdict: Split, write: Write) -> None:
-    held = batch.unsettled(lane.tools.packer)
-    lane.window.settled(held)
+def _rejected(lane: LaneState, batch: Batch, verdict: Split, write: Write) -> None:
     lane.backoff.succeed()
     if batch.entry.possible_duplicate:
-        lane.end(batch, [same_for_all(batch, held, Final(Status.UNKNOWN, AMBIGUOUS))], write)
+        end_unknown(lane, batch, Final(Status.UNKNOWN, AMBIGUOUS), write)
         return
+    held = batch.unsettled(lane.tools.packer)
+    lane.pass_on(batch, held)
     where = f"{verdict.field}: " if verdict.field else ""
     reason = Reason("api_rejected", f"{verdict.code}: {where}{verdict.message or 'the API refused the batch'}")
     write.dead.extend((one, reason) for one in held)
     lane.end(batch, [same_for_all(batch, held, Final(Status.REJECTED, reason))], write)
 
 
-def _ambiguous(lane: Lane, batch: Batch, retry_after_s: float | None, now: Instant, write: Write) -> None:
+def _ambiguous(lane: LaneState, batch: Batch, retry_after_s: float | None, now: Instant, write: Write) -> None:
     lane.one_at_a_time = True
     _fail(lane, now, at_least_s=retry_after_s)
     suspect(lane, batch, lane.hold_until_s, write)
 
 
-def suspect(lane: Lane, batch: Batch, when_s: float, write: Write) -> None:
-    """An attempt of a batch may have been applied: flag it and send it again at ``when_s``, or end it as unknown."""
-    entry = replace(batch.entry, state=BatchState.AMBIGUOUS, possible_duplicate=True, resends=batch.entry.resends + 1)
-    batch.entry = entry
-    if entry.resends > lane.options.ambiguous_resends_max:
-        held = batch.unsettled(lane.tools.packer)
-        lane.window.settled(held)
-        lane.end(batch, [same_for_all(batch, held, Final(Status.UNKNOWN, AMBIGUOUS))], write)
-        return
-    write.entries.append(batch.journaled())
-    lane.retry_at(batch, when_s)
-
-
-def _fail(lane: Lane, now: Instant, pause: Backoff | None = None, at_least_s: float | None = None) -> None:
+def _fail(lane: LaneState, now: Instant, pause: Backoff | None = None, at_least_s: float | None = None) -> None:
     """A failure of the account: nothing leaves for a while."""
     backoff = lane.backoff
     if pause is not None:
@@ -151,12 +144,12 @@ def _fail(lane: Lane, now: Instant, pause: Backoff | None = None, at_least_s: fl
     lane.hold_until_s = max(lane.hold_until_s, now.boot_s + backoff.fail(lane.tools.rng, at_least_s))
 
 
-def _drop_token(lane: Lane, batch: Batch, now: Instant, write: Write) -> None:
+def _drop_token(lane: LaneState, batch: Batch, now: Instant, write: Write) -> None:
     lane.tokens.drop(batch.token)
     write.entries.append(lane.journaled_tokens(now))
 
 
-def _hold_for(lane: Lane, batch: Batch, verdict: RetryLater, now: Instant) -> None:
+def _hold_for(lane: LaneState, batch: Batch, verdict: RetryLater, now: Instant) -> None:
     """Certainly not applied: a throttled token pauses alone, anything else pauses the account."""
     token = lane.tokens.find(batch.token)
     if verdict.throttled and token is not None:
@@ -165,7 +158,7 @@ def _hold_for(lane: Lane, batch: Batch, verdict: RetryLater, now: Instant) -> No
         _fail(lane, now, at_least_s=verdict.retry_after_s)
 
 
-def checked(lane: Lane, ref: str, verdict: CheckVerdict, sent_ms: int, now: Instant) -> Write:
+def checked(lane: LaneState, ref: str, verdict: CheckVerdict, sent_ms: int, now: Instant) -> Write:
     """The answer to a status check. ``sent_ms`` is when it was sent."""
     batch = lane.batches[ref]
     write = Write(requests=[lane.request_ended("check", batch, batch.token, sent_ms, now, verdict_name(verdict))])
@@ -194,7 +187,7 @@ def checked(lane: Lane, ref: str, verdict: CheckVerdict, sent_ms: int, now: Inst
     return write
 
 
-def _check_again(lane: Lane, batch: Batch, now: Instant, write: Write) -> None:
+def _check_again(lane: LaneState, batch: Batch, now: Instant, write: Write) -> None:
     last_s = lane.checks.deadline_of(batch, now)
     if now.boot_s >= last_s + DEADLINE_GRACE_S:
         held = batch.unsettled(lane.tools.packer)
@@ -206,7 +199,7 @@ def _check_again(lane: Lane, batch: Batch, now: Instant, write: Write) -> None:
     lane.checks.at(batch, max(now.boot_s + 1.0, min(next_s, last_s)) if next_s > last_s > now.boot_s else next_s)
 
 
-def minted(lane: Lane, verdict: TokenVerdict, sent_ms: int, now: Instant) -> Write:
+def minted(lane: LaneState, verdict: TokenVerdict, sent_ms: int, now: Instant) -> Write:
     """The answer to a mint. ``sent_ms`` is when it was sent."""
     ordinal = None
     match verdict:

@@ -16,6 +16,7 @@ class Phase(Enum):
     JOURNAL = auto()  # its attempt to become durable
     POST = auto()  # the answer to its POST
     RETRY = auto()  # the time of its next attempt
+    HELD = auto()  # an operator, or the end of its calls; or that no previous owner can be sending it
     CHECK_DUE = auto()  # the time of its next status check
     CHECK = auto()  # the answer to a status check
 
@@ -24,7 +25,7 @@ class Phase(Enum):
 class Batch:
     """An open batch. ``entry`` is its journal entry as last written.
 
-    ``held`` is dropped once the API has accepted the batch: from then on only ``packed`` is kept, a tenth of its size.
+    ``held`` is dropped once the batch is accepted or held: from then on only ``packed`` is kept, a tenth of its size.
     ``checks`` is how many checks were answered.
     """
 
@@ -35,6 +36,7 @@ class Batch:
     held: Sequence[Held] | None = None
     token: int = -1
     checks: int = 0
+    _ends_first_ms: int | None = None
 
     def unpacked(self, packer: Packer) -> Sequence[Held]:
         """All intents of the batch, in order."""
@@ -54,7 +56,25 @@ class Batch:
         gone = [index for index, one in enumerate(held) if index not in settled and over(one)]
         if gone:
             self.entry = replace(self.entry, settled=tuple(sorted((*settled, *gone))))
+            self._ends_first_ms = None
         return [held[index] for index in gone]
+
+    def ends_first_ms(self, packer: Packer) -> int:
+        """When the first of its unsettled intents ends, of which there must be one (epoch milliseconds)."""
+        if self._ends_first_ms is None:
+            self._ends_first_ms = min(one.row.ends_at for one in self.unsettled(packer))
+        return self._ends_first_ms
+
+    @property
+    def passed_on(self) -> bool:
+        """Whether its intents have had an outcome, so that the next of their pairs do not wait for them any more."""
+        return self.entry.sequence > 0
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether an attempt may have been applied and none is on its way: only then an operator may decide."""
+        waits = self.phase in {Phase.RETRY, Phase.HELD} and self.entry.state is not BatchState.OPEN
+        return self.entry.possible_duplicate and waits
 
     @property
     def unsettled_count(self) -> int:

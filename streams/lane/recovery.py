@@ -11,6 +11,7 @@ from typing import Any
 
 from streams.contracts.errors import UnreadableMessage
 from streams.contracts.journal import (
+    AccountEntry,
     BatchEntry,
     BatchState,
     CursorEntry,
@@ -21,9 +22,9 @@ from streams.contracts.journal import (
     decode_entry,
 )
 from streams.lane.actions import Write
-from streams.lane.answers import suspect
 from streams.lane.batch import Batch, Phase
 from streams.lane.cursor import Cursor
+from streams.lane.doubt import holds, suspect
 from streams.lane.instant import Instant
 from streams.lane.lane import Lane
 
@@ -40,6 +41,7 @@ class AccountState:
 
     cursor: CursorEntry | None = None
     tokens: TokensEntry | None = None
+    paused: AccountEntry | None = None
     batches: dict[str, tuple[BatchEntry, bytes]] = field(default_factory=dict)
 
 
@@ -51,6 +53,7 @@ class JournalFold:
     started: StartedEntry | None = None
     _cursors: dict[str, CursorEntry] = field(default_factory=dict)
     _tokens: dict[str, TokensEntry] = field(default_factory=dict)
+    _paused: dict[str, AccountEntry] = field(default_factory=dict)
     _batches: dict[str, BatchEntry] = field(default_factory=dict)
     _contents: dict[str, bytes] = field(default_factory=dict)
 
@@ -73,6 +76,8 @@ class JournalFold:
                     self._cursors[parsed.name] = entry
                 case TokensEntry() as entry:
                     self._tokens[parsed.name] = entry
+                case AccountEntry() as entry:
+                    self._paused[parsed.name] = entry
                 case HeadEntry() as entry:
                     self.head = entry
                 case StartedEntry() as entry:
@@ -84,6 +89,7 @@ class JournalFold:
             "intents": self._contents,
             "cursor": self._cursors,
             "tokens": self._tokens,
+            "account": self._paused,
         }
         stores.get(key.kind, {}).pop(key.name, None)
 
@@ -98,6 +104,8 @@ class JournalFold:
             states.setdefault(account_id, AccountState()).cursor = cursor
         for account_id, tokens in self._tokens.items():
             states.setdefault(account_id, AccountState()).tokens = tokens
+        for account_id, paused in self._paused.items():
+            states.setdefault(account_id, AccountState()).paused = paused
         for ref, entry in self._batches.items():
             if ref not in self._contents:
                 raise UnreadableMessage("journal", f"batch {ref} has no intents")
@@ -113,6 +121,7 @@ def restore(lane: Lane, state: AccountState, now: Instant) -> Write:
     """
     write = Write()
     lane.cursor = Cursor(state.cursor)
+    lane.paused = state.paused is not None
     if state.tokens is not None:
         lane.tokens.restore(state.tokens, now)
         if state.tokens.released:
@@ -131,13 +140,19 @@ def _resume(lane: Lane, batch: Batch, now: Instant, write: Write) -> None:
         lane.checks.at(batch, now.boot_s + lane.tools.rng.uniform(0, CHECKS_SPREAD_S))
         return
     batch.held = batch.unpacked(lane.tools.packer)
-    lane.window.travelling(batch.unsettled(lane.tools.packer))
+    if not batch.passed_on:
+        lane.window.travelling(batch.unsettled(lane.tools.packer))
     lane.one_at_a_time |= batch.entry.possible_duplicate or batch.entry.state is BatchState.OPEN
     match batch.entry.state:
         case BatchState.UNSENT:
             lane.retry_at(batch, now.boot_s)
+        case BatchState.AMBIGUOUS if holds(batch.entry.policy):
+            lane.hold(batch, now.boot_s)
         case BatchState.AMBIGUOUS:
             lane.retry_at(batch, now.boot_s + FOREIGN_POST_S)
+        case BatchState.OPEN if holds(batch.entry.policy):
+            # Nobody may decide about it, and none of its pairs' next may go, while its POST may still be running.
+            lane.hold(batch, now.boot_s + FOREIGN_POST_S)
         case BatchState.OPEN:
             suspect(lane, batch, now.boot_s + FOREIGN_POST_S, write)
         case BatchState.SPLIT:

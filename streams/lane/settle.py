@@ -16,6 +16,8 @@ from streams.lane.verdict import RecordState
 
 EXPIRED = Reason("expired", "The call's time was over, or too close to it, before the intent could be sent.")
 AMBIGUOUS = Reason("ambiguous", "It was sent, no usable answer came, and it can no longer be sent again.")
+UNRESOLVED = Reason("ambiguous", "It was sent and no usable answer came; it is not sent again unless an operator asks.")
+GIVEN_UP = Reason("given_up", "It was sent, no usable answer came, and an operator gave it up.")
 UNTRACKED = Reason("untracked", "The API accepted the batch without naming it, so its statuses cannot be asked for.")
 NOT_CHECKED = Reason("not_checked", "Statuses are not checked for this account, or there was no request left for it.")
 TIMEOUT = Reason("status_timeout", "The API named no final status before the deadline.")

@@ -46,7 +46,7 @@ BATCH_RECORDS_MAX = 500
 HORIZON_H_MAX = 48
 
 ApiVersion = Literal["v1", "v2", "v3"]
-Policy = Annotated[Literal["retry"], not_yet("hold", instead="retry")]
+Policy = Literal["retry", "hold"]
 Statuses = Literal["all", "best_effort", "none"]
 Labels = Annotated[Literal["off"], not_yet("warn", "reject", instead='"off"')]
 
@@ -190,7 +190,9 @@ class AccountSettings(_Section):
     )
     api_key_env: EnvName | None = Field(None, description="Environment variable that holds the secret API key.")
     policy: Policy | None = Field(
-        None, description="What to do with a batch whose fate is not known; null is `retry`: send again, flagged."
+        None,
+        description="What to do with a batch whose fate is not known; null is `retry`: send again, flagged. `hold`: "
+        "never again by itself, an operator decides. Batches that are open keep the policy they were made under.",
     )
     limits: LimitOverrides | None = Field(None, description="Limits that differ from `limits`.")
     statuses: Statuses | None = Field(None, description="As `statuses`, for this account.")

@@ -110,8 +110,9 @@ class Metrics:
     def _declare_lanes(self) -> None:
         self.lanes = self._gauge(
             "lanes",
-            "Accounts owned by this worker: running, full (reading pauses), blocked (somebody has to act).",
-            state=("running", "full", "blocked"),
+            "Accounts owned by this worker: running, full (reading pauses), blocked (somebody has to act), "
+            "paused (by an operator).",
+            state=("running", "full", "blocked", "paused"),
         )
         self.window_records = self._gauge("window_records", "Intents that wait for a batch.")
         self.window_oldest_seconds = self._gauge("window_oldest_seconds", "Age of the intent that waits longest.")
@@ -119,6 +120,9 @@ class Metrics:
             "open_batches",
             "Batches in the journal that are not final.",
             state=[state for state in BatchState if state is not BatchState.SPLIT],
+        )
+        self.unresolved_batches = self._gauge(
+            "unresolved_batches", "Batches that may have been applied and wait for an operator to decide."
         )
         self.batch_records = self._histogram("batch_records", "Intents in each accepted batch.", _BATCH_RECORDS)
         self.budget_slots = self._gauge(

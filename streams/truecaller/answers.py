@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import orjson
 
+from streams.contracts.batch_id import is_batch_id
 from streams.lane.verdict import RecordState, RecordStatus
 from streams.truecaller.scrub import field_or_none, scrub, slug_or_none
-from streams.truecaller.wire import is_batch_id
 
 _BOM: Final = b"\xef\xbb\xbf"
 _PROSE_BATCH_ID: Final = re.compile(r"BatchID:\s*([0-9A-Za-z_-]{1,128})(?![0-9A-Za-z_-])", re.IGNORECASE)

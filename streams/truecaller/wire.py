@@ -12,13 +12,14 @@ from typing import Any, Final, Literal, Protocol
 
 import orjson
 
+from streams.contracts.batch_id import is_batch_id
+
 Version = Literal["v1", "v2", "v3"]
 
 RECORDS_MAX: Final = 500
 
 _PREFIX: Final[dict[Version, str]] = {"v1": "", "v2": "/v2", "v3": "/v3"}
 _ACCOUNT_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_BATCH_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
 
 
 class RecordRow(Protocol):
@@ -73,11 +74,6 @@ def token_path(account_id: str) -> str:
         ValueError: the account id is not a canonical UUID.
     """
     return f"/clients/{_canonical(account_id)}/token"
-
-
-def is_batch_id(text: str) -> bool:
-    """Whether ``text`` can be used as a batch id: opaque, but safe in a URL and bounded."""
-    return _BATCH_ID.fullmatch(text) is not None
 
 
 def _canonical(account_id: str) -> str:

@@ -12,10 +12,11 @@ import itertools
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from streams.contracts.command import Command
 from streams.kafka.committer import Committer, LeaseLost
 from streams.kafka.lease import Chunk, Lease
 from streams.kafka.message import OutMessage
-from streams.lane import answers
+from streams.lane import answers, commands
 from streams.lane.actions import Action, Check, Mint, Post, Write
 from streams.lane.instant import Instant
 from streams.lane.verdict import RetryLater
@@ -200,5 +201,11 @@ class LaneRunner:
         if partition is None or partition.draining:
             return None
         self._contiguous.check(chunk)
-        self.touch(partition.take(chunk, read_clock()))
+        self.touch(partition.take(chunk, read_clock(), self._command))
         return partition
+
+    def _command(self, owned: OwnedLane, command: Command, offset: int) -> None:
+        now = read_clock()
+        write, result = commands.apply(owned.lane, command, offset, now)
+        self.observer.commanded(command, result)
+        self.submit(owned, write, now)

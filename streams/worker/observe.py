@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from streams.contracts.command import Command, Result
 from streams.contracts.journal import BatchState
 from streams.contracts.outcome import Status
 from streams.contracts.request import RequestKind
 from streams.lane.actions import Outcomes, Write
 from streams.lane.instant import Instant
+from streams.lane.lane import Lane
 from streams.lane.verdict import (
     Accepted,
     CheckVerdict,
@@ -49,6 +51,14 @@ class LaneObserver:
                 self._accepted(group, now)
             elif group.status in _FINAL:
                 self._final(owned, group, now)
+            elif group.status is Status.UNRESOLVED:
+                log.warning(
+                    "batch_unresolved",
+                    account_id=owned.account_id,
+                    batch_ref=group.batch_ref,
+                    records=len(group.held),
+                    remedy="find out whether the API took it, then `callstream batches resolve`",
+                )
         if write.dead:
             self.metrics.dead_letters.labels(REJECTED).inc(len(write.dead))
 
@@ -86,6 +96,17 @@ class LaneObserver:
             case _:
                 event.warning(f"{kind}_{name}", cause=verdict.cause)
 
+    def commanded(self, command: Command, result: Result) -> None:
+        """An operator's command was read, and this came of it."""
+        log.info(
+            "command_applied" if result is Result.APPLIED else "command_not_applied",
+            account_id=command.account_id,
+            verb=command.verb,
+            batch_ref=command.arguments.get("batch_ref"),
+            by=command.by,
+            result=result,
+        )
+
     def replayed(self, seconds: float) -> None:
         """The journal of a partition was read."""
         self.metrics.replay_seconds.observe(seconds)
@@ -95,12 +116,13 @@ class LaneObserver:
         metrics = self.metrics
         states: Counter[str] = Counter()
         batches: Counter[BatchState] = Counter()
-        waiting = tokens = used = slots = 0
+        waiting = tokens = used = slots = unresolved = 0
         oldest_s = 0.0
         for partition in partitions:
             for owned in partition.lanes.values():
                 lane = owned.lane
-                states["full" if lane.full else "running"] += 1
+                states[_state_of(lane)] += 1
+                unresolved += sum(batch.entry.state is BatchState.AMBIGUOUS for batch in lane.held)
                 waiting += len(lane.window)
                 oldest_s = max(oldest_s, now.boot_s - lane.window_since_s) if lane.window else oldest_s
                 batches.update(batch.entry.state for batch in lane.batches.values())
@@ -108,12 +130,19 @@ class LaneObserver:
                     tokens += 1
                     slots += token.pace.limit
                     used += token.pace.used(now.boot_s)
-        for state in ("running", "full"):
+        for state in ("running", "full", "paused"):
             metrics.lanes.labels(state).set(states[state])
         for batch_state in (BatchState.UNSENT, BatchState.OPEN, BatchState.AMBIGUOUS, BatchState.ACCEPTED):
             metrics.open_batches.labels(batch_state).set(batches[batch_state])
+        metrics.unresolved_batches.set(unresolved)
         metrics.window_records.set(waiting)
         metrics.window_oldest_seconds.set(oldest_s)
         metrics.tokens.set(tokens)
         metrics.budget_slots.labels("used").set(used)
         metrics.budget_slots.labels("free").set(slots - used)
+
+
+def _state_of(lane: Lane) -> str:
+    if lane.paused:
+        return "paused"
+    return "full" if lane.full else "running"

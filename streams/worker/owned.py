@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from streams.contracts.command import Command, decode_delivery
 from streams.contracts.journal import Place
-from streams.contracts.parcel import decode_parcel
 from streams.kafka.lease import Chunk, Lease
 from streams.kafka.received import offset_of
 from streams.lane.instant import Instant
@@ -25,6 +25,10 @@ class OwnedLane:
     lane: Lane
     partition: "OwnedPartition"
     wake_at_s: float = float("inf")
+
+
+Apply = Callable[[OwnedLane, Command, int], None]
+"""Apply a command that was read at an offset."""
 
 
 @dataclass(eq=False, slots=True)
@@ -56,12 +60,19 @@ class OwnedPartition:
             owned = self.lanes[account_id] = OwnedLane(account_id, self.new_lane(account_id), self)
         return owned
 
-    def take(self, chunk: Chunk, now: Instant) -> Iterator[OwnedLane]:
-        """Hand the parcels of a chunk to their lanes; yields each lane that got something."""
+    def take(self, chunk: Chunk, now: Instant, apply: Apply) -> Iterator[OwnedLane]:
+        """Hand the parcels of a chunk to their lanes, and commands to ``apply``; yields each lane that got something.
+
+        What a command changes has to be submitted before ``apply`` returns: the offset passes it with this chunk.
+        """
         for message in chunk.messages:
-            parcel, offset = decode_parcel(message.value()), offset_of(message)
-            owned = self.lane_of(parcel.account_id)
-            untaken = owned.lane.offer(offset, parcel, now)
+            delivered, offset = decode_delivery(message.value()), offset_of(message)
+            owned = self.lane_of(delivered.account_id)
+            if isinstance(delivered, Command):
+                apply(owned, delivered, offset)
+                yield owned
+                continue
+            untaken = owned.lane.offer(offset, delivered, now)
             self.offset.handed(offset, untaken)
             self.intents += untaken
             if untaken:

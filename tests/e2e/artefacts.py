@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from streams.contracts.command import Command, decode_delivery
 from streams.contracts.journal import BatchEntry, JournalKey, Packer, TokensEntry, decode_entry
-from streams.contracts.parcel import decode_parcel
 from streams.worker.sealing import AccountSealer
 from tests.e2e.audit import Artefacts, Finding, Intent, JournalState, Outcome, Rules, Source, Story, audit
 from tests.e2e.world import Worker, World, log_ends, until
@@ -132,7 +132,9 @@ def collect(world: World, outcomes: Outcomes, *, crashes: bool = True) -> Artefa
     packer = Packer()
 
     def take_parcel(message: Message) -> None:
-        parcel = decode_parcel(message.value())
+        parcel = decode_delivery(message.value())
+        if isinstance(parcel, Command):
+            return
         parcels.append([Source(parcel.source_partition, row.source_offset) for row in parcel.rows])
 
     def take_journal(message: Message) -> None:

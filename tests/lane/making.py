@@ -5,15 +5,17 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from streams.contracts.command import Command, Result
 from streams.contracts.journal import BatchEntry, Entry, Held, JournalKey, Packer, Place, decode_entry
 from streams.contracts.outcome import Status
 from streams.contracts.parcel import Parcel, Row
-from streams.lane import answers
+from streams.lane import answers, commands
 from streams.lane.actions import Action, Check, Mint, Post, Write
 from streams.lane.instant import Instant
-from streams.lane.lane import Lane, Tools
+from streams.lane.lane import Lane
 from streams.lane.options import LaneOptions
 from streams.lane.recovery import AccountState, JournalFold, restore
+from streams.lane.state import Tools
 from streams.lane.verdict import Minted, PostVerdict, RecordState, RecordStatus
 
 ACCOUNT = "91c173bb-28d8-4030-9722-8663ff9589f3"
@@ -108,6 +110,13 @@ class Driven:
         sent_ms = self.now.wall_ms
         self.now = after(seconds, self.now)
         return self.wrote(answers.posted(self.lane, post.batch_ref, verdict, sent_ms, self.now))
+
+    def told(self, verb: str, *, offset: int = 100, command_id: str = "", **arguments: str) -> tuple[Result, Write]:
+        """An operator's command is read."""
+        command = Command(command_id or f"command-{offset}", ACCOUNT, verb, arguments, self.now.wall_ms, "me")
+        write, result = commands.apply(self.lane, command, offset, self.now)
+        self.wrote(write)
+        return result, write
 
     def check(self, seconds: float) -> Check:
         (request,) = self.step(seconds)

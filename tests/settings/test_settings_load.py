@@ -168,7 +168,7 @@ WRONG = [
     pytest.param({"account__key_id": None}, ["accounts[0]: needs exactly one of key_id", "has none"], id="no key id"),
     pytest.param({"accounts": MINIMAL["accounts"] * 2}, ["accounts: an id stands twice"], id="account twice"),
     pytest.param({"default_account": OTHER}, ["default_account: is not in accounts"], id="default is no account"),
-    pytest.param({"account__policy": "hold"}, ["accounts[0].policy: 'hold' is not supported by this"], id="hold"),
+    pytest.param({"account__policy": "drop"}, ["accounts[0].policy: is 'drop'; set one of retry, hold"], id="policy"),
     pytest.param({"labels": "warn"}, ["labels: 'warn' is not supported", 'set "off"'], id="labels"),
     pytest.param({"account__labels": "reject"}, ["accounts[0].labels: 'reject' is not supported"], id="account labels"),
     pytest.param(

@@ -15,8 +15,9 @@ from streams.kafka.committer import LeaseLost
 from streams.kafka.lease import Chunk, Lease
 from streams.kafka.message import OutMessage
 from streams.lane.actions import Check, Post
-from streams.lane.lane import Lane, Tools
+from streams.lane.lane import Lane
 from streams.lane.options import LaneOptions
+from streams.lane.state import Tools
 from streams.telemetry.metrics import Metrics, create_registry
 from streams.worker.clock import boot_s
 from streams.worker.encode import Encoder, TopicNames

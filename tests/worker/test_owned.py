@@ -13,8 +13,12 @@ def owned(start=10):
     return OwnedPartition(lease(start=start), new_lane)
 
 
+def no_command(owned, command, offset):
+    raise AssertionError("there is none")
+
+
 def take(partition, *parcels, start=10):
-    return list(partition.take(chunk_of(partition.lease, start, *parcels), NOW))
+    return list(partition.take(chunk_of(partition.lease, start, *parcels), NOW, no_command))
 
 
 def test_each_parcel_goes_to_the_lane_of_its_account():
@@ -49,5 +53,5 @@ def test_a_chunk_without_messages_moves_the_offset():
     partition = owned()
     assert partition.offset.committable() == 10
     chunk = chunk_of(partition.lease, 10)
-    assert not list(partition.take(chunk.__class__(chunk.lease, [], 10, 14), NOW))
+    assert not list(partition.take(chunk.__class__(chunk.lease, [], 10, 14), NOW, no_command))
     assert partition.offset.committable() == 14

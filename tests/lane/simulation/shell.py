@@ -14,10 +14,11 @@ from streams.contracts.parcel import decode_parcel
 from streams.lane import answers
 from streams.lane.actions import Action, Check, Mint, Post, Write
 from streams.lane.instant import Instant
-from streams.lane.lane import Lane, Tools
+from streams.lane.lane import Lane
 from streams.lane.offsets import PartitionOffset
 from streams.lane.options import LaneOptions
 from streams.lane.recovery import JournalFold, hand_over, restore
+from streams.lane.state import Tools
 from streams.lane.verdict import Accepted, Ambiguous, CheckVerdict, PostVerdict, RetryLater, TokenVerdict, verdict_name
 from tests.lane.simulation.audit import Audit, demand
 from tests.lane.simulation.committer import Committer, Unit

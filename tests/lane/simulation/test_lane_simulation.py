@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from streams.contracts.outcome import Status
-from streams.lane import answers, correlate, lane, recovery
+from streams.lane import answers, correlate, doubt, recovery
 from streams.lane.actions import Action, Write
 from streams.lane.batch import Batch
 from streams.lane.correlate import Match, Told
@@ -144,7 +144,7 @@ def promoted_too_early(monkeypatch):
 
 
 def expired_after_doubt(monkeypatch):
-    monkeypatch.setattr(lane, "unsendable", lambda batch: Final(Status.EXPIRED, EXPIRED))
+    monkeypatch.setattr(doubt, "unsendable", lambda batch: Final(Status.EXPIRED, EXPIRED))
 
 
 def guessed_statuses(monkeypatch):
