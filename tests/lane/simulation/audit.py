@@ -1,14 +1,35 @@
-"""What must be true of every history, checked at every commit and at every request."""
+"""What must be true of every history, checked at every commit, at every request and at the end.
+
+Each promise has a name, and a broken one is reported by it:
+
+- nothing is lost: "an intent is in exactly one place", "no untaken place lies below the offset", "every intent ends";
+- outcomes are true and final: "one final outcome", "sequences have no gap", "what is called accepted was applied",
+  "an outcome tells the fate of its own record", "what was applied is never expired or rejected", "nothing expires
+  before its time", "what is rejected is a dead letter";
+- nothing is invented: "what is applied is what was asked for", "a token serves its own account";
+- duplicates are bounded and explained: "what is sent again has a reason", "what is in doubt is sent again so often at
+  most", "what may have been applied is flagged before it is sent again", "an intent is in one request at a time";
+- requests keep their limits: "no window holds more than its limit", "a batch has its bounds", "a lane has its bounds",
+  "no request leaves without a commit that has confirmed the lease", "what is over is not sent";
+- the order holds: "a batch is journaled before its POST", "intents of a pair do not overtake", "the offset never goes
+  back", "nobody commits for a partition that is not theirs";
+- it goes on: "all is done some time after everything has healed", "one account holds up no other", "no lane spins".
+"""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from streams.contracts.journal import BatchEntry, BatchState, CursorEntry, Held, JournalKey, Packer, Place, decode_entry
 from streams.contracts.outcome import Status
 from streams.contracts.parcel import Row
 from streams.lane.actions import Outcomes, Write
+from streams.lane.options import LaneOptions
 from streams.lane.verdict import RecordState
+from tests.lane.simulation.virtual_time import MachineClock, VirtualTime
+
+# A request leaves only if a commit whose offsets were sent less than this ago has confirmed the lease.
+FRESH_S = 5.0
 
 NEVER_AFTER_DOUBT = frozenset({Status.EXPIRED, Status.REJECTED, Status.INVALID})
 
@@ -31,7 +52,8 @@ class Known:
     """One intent of the log, and what the audit has seen of it.
 
     ``running`` are POSTs on their way, ``doubts`` those that may have been applied, ``applied`` the batches in which it
-    was, with its true fate there. A ``patient`` one has all the time in the world.
+    was, with its true fate there. ``explained`` are the doubts that have a reason: an ambiguous answer, or the end of
+    the ``sender`` of its last POST. A ``patient`` one has all the time in the world.
     """
 
     number: int
@@ -45,6 +67,8 @@ class Known:
     batch_ref: str | None = None
     doubts: int = 0
     running: int = 0
+    sender: str = ""
+    explained: int = 0
     applied: dict[str, RecordState] = field(default_factory=dict)
 
 
@@ -58,12 +82,18 @@ def taken_by(cursor: CursorEntry | None, place: Place) -> bool:
 class Audit:
     """Follows what is committed, and holds every commit and every POST against the promises."""
 
-    def __init__(self, resends_max: int) -> None:
+    def __init__(self, time: VirtualTime, options: LaneOptions) -> None:
         self.intents: dict[int, Known] = {}
+        self.log_end = 0
+        self.crashed: set[str] = set()
         self.offset = 0
         self.journal: dict[str, bytes] = {}
         self.seen: Counter[str] = Counter()
-        self._resends_max = resends_max
+        self._time = time
+        self._options = options
+        self._confirmed_s: dict[str, float] = {}
+        self._attempts: set[tuple[str, int]] = set()
+        # The intents of each account whose place may still change: not yet final, or final but above the cursor's low.
         self._accounts: defaultdict[str, list[Known]] = defaultdict(list)
         self._cursors: dict[str, CursorEntry] = {}
         self._batches: dict[str, BatchEntry] = {}
@@ -85,7 +115,15 @@ class Audit:
     def settled(self) -> bool:
         return self._open == 0
 
+    def only(self, account_id: str | None) -> bool:
+        """Whether all others than this account are settled."""
+        return all(known.final is not None for known in self.intents.values() if known.account_id != account_id)
+
     # -- commits
+
+    def confirmed(self, worker: str, sent_s: float) -> None:
+        """A commit of this worker has happened, whose offsets it sent at this time."""
+        self._confirmed_s[worker] = sent_s
 
     def committed(self, writes: Sequence[tuple[str, Write]], offset: int) -> None:
         """One transaction became visible: writes by account, and the offset."""
@@ -93,16 +131,19 @@ class Audit:
         for account_id, write in writes:
             for key, value in write.entries:
                 self._entry(account_id, key, value)
+            dead = {one.place for one, _ in write.dead}
             for outcomes in write.outcomes:
                 demand(outcomes.held, "an outcome speaks of an intent", outcomes.status)
                 for one in outcomes.held:
                     self._outcome(one, outcomes)
+                    rejected = outcomes.status is Status.REJECTED
+                    demand(rejected == (one.place in dead), "what is rejected is a dead letter", one)
         for account_id in touched:
             self._custody(account_id)
-        demand(offset >= self.offset, "the offset never goes back", f"{self.offset} to {offset}")
+        demand(self.offset <= offset <= self.log_end, "the offset never goes back", (self.offset, offset))
         self.offset = offset
         for account_id, place in self._first_untaken.items():
-            demand(offset <= place.offset, "no untaken place lies below the offset", f"{account_id} {place} < {offset}")
+            demand(offset <= place.offset, "no untaken place lies below the offset", (account_id, place, offset))
         self.seen["commits"] += 1
 
     def _entry(self, account_id: str, key: str, value: bytes | None) -> None:
@@ -121,27 +162,32 @@ class Audit:
         entry = decode_entry(JournalKey(kind, name), value)
         if isinstance(entry, CursorEntry):
             demand(name == account_id, "a lane writes its own cursor", name)
+            before = self._cursors.get(name)
+            demand(before is None or before.low <= entry.low, "a cursor never goes back", (before, entry))
             self._cursors[name] = entry
         elif isinstance(entry, BatchEntry):
             if name in self._batches:
                 self._carry(name, self._batches[name], carried=False)
             self._batches[name] = entry
+            if entry.state is BatchState.OPEN:
+                self._attempts.add((name, entry.attempts[-1].number))
             self._carry(name, entry, carried=True)
 
     def _carry(self, ref: str, entry: BatchEntry, *, carried: bool) -> None:
         for index, number in enumerate(self._contents[ref]):
             if index not in entry.settled:
                 known = self.intents[number]
-                demand(known.batch_ref in {None, ref}, "an intent is in one batch at most", f"{number}: {ref}")
+                alone = known.batch_ref in {None, ref} and (known.final is None or not carried)
+                demand(alone, "an intent is in exactly one place", (known, ref))
                 known.batch_ref = ref if carried else None
 
     def _outcome(self, one: Held, outcomes: Outcomes) -> None:
         status, sequence = outcomes.status, outcomes.sequence
         known = self.intents[one.row.source_offset]
-        said = f"intent {known.number} {status} {sequence}"
+        said = (known, status, sequence)
         demand(one.place == known.place, "an outcome has the place of its intent", said)
-        demand(known.final is None, "one final outcome", f"{said} after {known.final}")
-        demand(sequence == known.next_sequence, "sequences have no gap", f"{said}, not {known.next_sequence}")
+        demand(known.final is None, "one final outcome", said)
+        demand(sequence == known.next_sequence, "sequences have no gap", said)
         known.next_sequence += 1
         known.flagged = outcomes.possible_duplicate
         if status.final:
@@ -151,95 +197,111 @@ class Audit:
         if status in NEVER_AFTER_DOUBT:
             demand(not known.doubts, "what was in doubt is never expired or rejected", said)
             demand(not known.applied, "what was applied is never expired or rejected", said)
+        if status is Status.EXPIRED:
+            over_ms = known.row.ends_at - self._options.expiry_margin_ms - MachineClock.OFF_MS_MAX
+            demand(self._time.wall_ms >= over_ms, "nothing expires before its time", said)
         if status is Status.ACCEPTED:
             demand(known.applied, "what is called accepted was applied", said)
         if status in {Status.DELIVERED, Status.FAILED}:
             fate = known.applied.get(outcomes.batch_id or "")
-            demand(
-                fate is not None and fate.value == status.value,
-                "an outcome tells the fate of its own record",
-                f"{said}: {fate}",
-            )
+            true = fate is not None and fate.value == status.value
+            demand(true, "an outcome tells the fate of its own record", (said, fate))
 
     def _custody(self, account_id: str) -> None:
         cursor = self._cursors.get(account_id)
         first_untaken = Place(2**62, 0)
+        low = cursor.low if cursor is not None else Place(0, 0)
+        moving = []
         for known in self._accounts[account_id]:
             waiting = not taken_by(cursor, known.place)
             if waiting and known.place < first_untaken:
                 first_untaken = known.place
             places = waiting + (known.batch_ref is not None) + (known.final is not None)
-            demand(
-                places == 1,
-                "an intent is in exactly one place",
-                f"intent {known.number} at {known.place}: {waiting=} {known.batch_ref=} {known.final=}",
-            )
+            demand(places == 1, "an intent is in exactly one place", (known, waiting))
+            if known.final is None or known.place >= low:
+                moving.append(known)
+        self._accounts[account_id] = moving
         self._first_untaken[account_id] = first_untaken
 
     # -- requests
 
-    def posted(self, account_id: str, ref: str, held: Sequence[Held], records_max: int) -> None:
-        """A POST leaves the worker."""
-        entry = self._batches.get(ref)
-        demand(entry is not None and f"intents/{ref}" in self.journal, "a batch is journaled before its POST", ref)
-        assert entry is not None
-        demand(entry.state is BatchState.OPEN, "a POST has a durable attempt", f"{ref} {entry.state}")
-        demand(0 < len(held) <= records_max, "a batch has its bounds", len(held))
+    def leaves(self, worker: str) -> None:
+        """A request leaves a worker."""
+        since_s = self._time.now_s - self._confirmed_s.get(worker, float("-inf"))
+        demand(since_s < FRESH_S, "no request leaves without a commit that has confirmed the lease", since_s)
+
+    def posted(self, worker: str, account_id: str, ref: str, entry: BatchEntry, held: Sequence[Held]) -> None:
+        """A POST leaves a worker. ``entry`` is the batch as its lane knows it."""
+        self.leaves(worker)
+        attempt = entry.attempts[-1]
+        demand((ref, attempt.number) in self._attempts, "a batch is journaled before its POST", (ref, attempt))
+        demand(0 < len(held) <= self._options.records_max, "a batch has its bounds", len(held))
         numbers = [one.row.source_offset for one in held]
-        wanted = [number for index, number in enumerate(self._contents[ref]) if index not in entry.settled]
+        wanted = [number for index, number in enumerate(self._contents[ref]) if index not in attempt.left_out]
         demand(numbers == wanted, "a POST carries what the journal says", ref)
         pairs = {(one.row.caller, one.row.receiver) for one in held}
         demand(len(pairs) == len(held), "two intents of a pair never share a batch", ref)
         for number in numbers:
-            self._may_be_posted(self.intents[number], account_id, entry)
-        self.seen["posts"] += 1
-
-    def _may_be_posted(self, known: Known, account_id: str, entry: BatchEntry) -> None:
-        demand(known.account_id == account_id, "a batch has one account", known.number)
-        demand(known.next_sequence == 0, "what has an outcome is not sent again", known.number)
-        if known.doubts:
-            demand(entry.possible_duplicate, "what may have been applied is flagged before it is sent again", known)
-            demand(known.doubts <= self._resends_max, "what is in doubt is sent again so often at most", known)
-        for earlier in self._predecessors[known.account_id, known.row.caller, known.row.receiver]:
-            if earlier.place < known.place:
-                demand(earlier.next_sequence > 0, "intents of a pair do not overtake", f"{earlier} {known}")
-
-    def sent(self, numbers: Iterable[int]) -> None:
-        """A POST of these intents is on its way: from now on it may be applied."""
-        for number in numbers:
             known = self.intents[number]
-            demand(not known.running, "an intent is in one request at a time", known)
+            self._may_be_posted(known, worker, account_id, entry)
+            # From now on it may be applied.
             known.running += 1
             known.doubts += 1
+            known.sender = worker
+        self.seen["posts"] += 1
 
-    def done(self, numbers: Iterable[int]) -> None:
+    def _may_be_posted(self, known: Known, worker: str, account_id: str, entry: BatchEntry) -> None:
+        demand(known.account_id == account_id, "a batch has one account", known)
+        demand(known.next_sequence == 0, "what has an outcome is not sent again", known)
+        demand(not known.running, "an intent is in one request at a time", known)
+        over_ms = known.row.ends_at + MachineClock.OFF_MS_MAX
+        demand(self._time.wall_ms < over_ms, "what is over is not sent", known)
+        if known.doubts:
+            demand(entry.possible_duplicate, "what may have been applied is flagged before it is sent again", known)
+            resends_max = self._options.ambiguous_resends_max
+            demand(known.doubts <= resends_max, "what is in doubt is sent again so often at most", known)
+            if known.doubts > known.explained:
+                demand(known.sender in self.crashed, "what is sent again has a reason", known)
+                known.explained = known.doubts
+        pair = self._predecessors[known.account_id, known.row.caller, known.row.receiver]
+        for earlier in pair:
+            if earlier.place < known.place:
+                demand(earlier.next_sequence > 0, "intents of a pair do not overtake", (earlier, known))
+
+    def done(self, held: Iterable[Held]) -> None:
         """A POST of these intents has ended, whether or not anybody was there to hear the answer."""
-        for number in numbers:
-            self.intents[number].running -= 1
+        for one in held:
+            self.intents[one.row.source_offset].running -= 1
 
-    def refused(self, numbers: Iterable[int]) -> None:
-        """A worker was told that a POST was not applied."""
-        for number in numbers:
-            self.intents[number].doubts -= 1
+    def told(self, held: Iterable[Held], answer: str) -> None:
+        """A worker was told what has become of its POST."""
+        for one in held:
+            known = self.intents[one.row.source_offset]
+            if answer == "ambiguous":
+                known.explained += 1
+            elif answer != "accepted":
+                known.doubts -= 1
 
-    def applied(self, fates: Mapping[int, RecordState], batch_id: str) -> None:
+    def applied(self, held: Sequence[Held], fates: Sequence[RecordState], batch_id: str) -> None:
         """The API took these records."""
-        for number, fate in fates.items():
-            known = self.intents[number]
+        for one, fate in zip(held, fates, strict=True):
+            known = self.intents[one.row.source_offset]
+            demand(one.row == known.row, "what is applied is what was asked for", known)
             known.applied[batch_id] = fate
             demand(known.final not in NEVER_AFTER_DOUBT, "what is expired or rejected is not applied", known)
         self.seen["applied"] += 1
 
     # -- the end
 
-    def ended(self, log_end: int) -> None:
-        """Everything has healed, and nothing is left to do."""
-        demand(self.offset == log_end, "the offset reaches the end", f"{self.offset} of {log_end}")
+    def ended(self, forsaken: str | None) -> None:
+        """Everything has healed, but for one account maybe, and nothing is left to do."""
+        demand(self.offset == self.log_end, "the offset reaches the end", (self.offset, self.log_end))
         leftovers = [key for key in self.journal if key.startswith(("batch/", "intents/"))]
         demand(not leftovers, "nothing stays in the journal", leftovers)
         for known in self.intents.values():
             demand(known.final is not None, "every intent ends", known)
-            demand(not known.patient or known.applied, "what has time is sent", known)
+            sent = known.applied or known.account_id == forsaken
+            demand(sent or not known.patient, "what has time is sent", known)
             if len(known.applied) > 1:
                 demand(known.flagged, "what was applied twice is flagged", known)
                 self.seen["duplicates"] += 1

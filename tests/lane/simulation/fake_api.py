@@ -1,6 +1,7 @@
 """An API on virtual time that grants tokens, takes batches, tells statuses, and fails in every way the weather asks.
 
-It counts requests when they arrive and holds them against the documented limits, by its own clock.
+It counts requests when they arrive and holds them against the documented limits, by its own clock. What it answers to
+a POST and to a mint is a status and a body: what that means is read by the classifier of the real client.
 """
 
 import random
@@ -8,29 +9,44 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import orjson
+
 from streams.contracts.journal import Held
 from streams.lane.verdict import (
-    Accepted,
-    Ambiguous,
     CheckVerdict,
-    Minted,
-    NotVisible,
     PostVerdict,
-    Reauthenticate,
     RecordState,
     RecordStatus,
-    Refuse,
-    RetryLater,
-    Split,
     Statuses,
     TokenVerdict,
 )
+from streams.truecaller.classify import Answer, Handed, NoAnswer, classify_check, classify_mint, classify_post
 from tests.lane.simulation.audit import Audit, demand
 from tests.lane.simulation.virtual_time import VirtualTime
 from tests.lane.simulation.weather import Weather, pick
 
 POST_DEADLINE_S = 30.0
 TOKEN_LIFE_S = 3600.0
+NOT_APPLIED = frozenset({429})
+
+Reply = Answer | NoAnswer
+
+# What an answer with no more to it than a status and an error looks like.
+REFUSALS = {
+    "unauthorised": Answer(401, b'{"slug":"authorization-error","message":"Unauthorized"}'),
+    "token_unread": Answer(500, b'{"slug":"internal-server-error","message":"500/50011 - Failed to parse token"}'),
+    "forbidden": Answer(403, b'{"slug":"forbidden-error","message":"Forbidden"}'),
+    "bad_record": Answer(400, b'{"status_info":{"status":"error","field":"receiver","message":"is invalid"}}'),
+    "not_visible": Answer(404, b"{}"),
+    "throttled": Answer(429, b"{}"),
+    "broken": Answer(500, b'{"slug":"internal-server-error","message":"oops"}'),
+    "redirect": Answer(303, b""),
+}
+UNREACHABLE = NoAnswer("connect", Handed.NOTHING)
+NO_ANSWER = NoAnswer("no_answer", Handed.WHOLE, timed_out=True)
+
+# The API applies these, or does not: the answer does not tell.
+DOUBTFUL = frozenset({"broken", "unavailable", "redirect"})
 
 
 @dataclass(slots=True)
@@ -50,6 +66,7 @@ class FakeApi:
         self, time: VirtualTime, rng: random.Random, audit: Audit, weather: Weather, requests_max: int, mints_max: int
     ) -> None:
         self.weather = weather
+        self.forsaken: str | None = None
         self.batches: dict[str, list[Record]] = {}
         self._time = time
         self._rng = rng
@@ -57,15 +74,17 @@ class FakeApi:
         self._requests_max = requests_max
         self._mints_max = mints_max
         self._tokens: dict[str, int] = {}
+        self._granted_to: dict[str, str] = {}
         self._requests: defaultdict[str, deque[int]] = defaultdict(deque)
         self._mints: defaultdict[str, deque[int]] = defaultdict(deque)
         self._named = 0
 
     # -- limits
 
-    def _arrives(self, token: str) -> bool:
+    def _arrives(self, account_id: str, token: str) -> bool:
         """Count a request of a token; whether the token is good."""
-        self._count(self._requests[token], 60, self._requests_max, f"requests of {token}")
+        demand(self._granted_to[token] == account_id, "a token serves its own account", token)
+        self._count(self._requests[token], 60, self._requests_max, token)
         granted_us = self._tokens.get(token)
         return granted_us is not None and self._time.now_us < granted_us + TOKEN_LIFE_S * 1e6
 
@@ -74,83 +93,96 @@ class FakeApi:
         while times and times[0] <= now_us - window_s * 1_000_000:
             times.popleft()
         times.append(now_us)
-        demand(len(times) <= count_max, "no window holds more than its limit", f"{len(times)} {what} in {window_s} s")
+        demand(len(times) <= count_max, "no window holds more than its limit", (len(times), what, window_s))
 
     def _latencies(self) -> tuple[float, float]:
         there, back = self._rng.uniform(*self.weather.latency_s), self._rng.uniform(*self.weather.latency_s)
         return there, min(POST_DEADLINE_S, there + back)
 
+    def _fault(self, kind: str, account_id: str, faults: dict[str, float]) -> str:
+        fault = "forbidden" if account_id == self.forsaken else pick(self._rng, faults)
+        if fault != "fair":
+            self._audit.seen[f"{kind} {fault}"] += 1
+        return fault
+
+    def _later(self) -> Answer:
+        return Answer(429, b"{}", retry_after=self._rng.choice(["2", "45", "90"]))
+
     # -- tokens
 
     def mint(self, account_id: str, answer: Callable[[TokenVerdict], None]) -> None:
-        fault = pick(self._rng, self.weather.mints)
+        fault = self._fault("mint", account_id, self.weather.mints)
         there_s, answered_s = self._latencies()
-        verdicts: dict[str, TokenVerdict] = {
-            "throttled": RetryLater("429", throttled=True, retry_after_s=self._rng.choice([None, 5.0, 90.0])),
-            "forbidden": Refuse("403"),
-            "cut": RetryLater("no usable answer"),
-        }
+        replies: list[Reply] = []
 
         def arrive() -> None:
-            self._count(self._mints[account_id], 1800, self._mints_max, f"mints of {account_id}")
-            if fault in {"fair", "cut"}:
-                self._named += 1
-                token = f"token-{self._named}"
-                self._tokens[token] = self._time.now_us
-                verdicts["fair"] = Minted(token)
+            if fault == "unreachable":
+                replies.append(UNREACHABLE)
+                return
+            self._count(self._mints[account_id], 1800, self._mints_max, account_id)
+            replies.append(self._granted(fault, account_id))
 
         self._time.call_in(there_s, arrive)
-        self._time.call_in(answered_s, lambda: answer(verdicts[fault]))
+        self._time.call_in(answered_s, lambda: answer(classify_mint(replies[0])))
+
+    def _granted(self, fault: str, account_id: str) -> Reply:
+        if fault == "throttled" and self._rng.random() < 0.5:
+            return self._later()
+        if fault in REFUSALS:
+            return REFUSALS[fault]
+        self._named += 1
+        token = f"token-{self._named:04}"
+        self._tokens[token] = self._time.now_us
+        self._granted_to[token] = account_id
+        return NO_ANSWER if fault == "cut" else Answer(200, orjson.dumps({"token": token}))
 
     # -- batches
 
-    def post(self, token: str, held: Sequence[Held], answer: Callable[[PostVerdict], None]) -> None:
-        fault = pick(self._rng, self.weather.posts)
+    def post(self, account_id: str, token: str, held: Sequence[Held], answer: Callable[[PostVerdict], None]) -> None:
+        fault = self._fault("post", account_id, self.weather.posts)
         there_s, answered_s = self._latencies()
-        if fault == "unreachable":
-            self._time.call_in(answered_s, lambda: answer(RetryLater("connect")))
-            return
         if fault in {"cut", "lost", "late"} and self._rng.random() < 0.5:
             answered_s = POST_DEADLINE_S
-        verdicts: list[PostVerdict] = []
+        replies: list[Reply] = []
 
         def arrive() -> None:
-            if not self._arrives(token):
-                verdicts.append(Reauthenticate("401"))
+            if fault == "unreachable":
+                replies.append(UNREACHABLE)
+            elif not self._arrives(account_id, token):
+                replies.append(REFUSALS["unauthorised"])
             else:
-                verdicts.append(self._taken(fault, token, held))
+                replies.append(self._taken(fault, token, held))
 
         self._time.call_in(there_s, arrive)
-        self._time.call_in(answered_s, lambda: answer(verdicts[0]))
+        self._time.call_in(answered_s, lambda: answer(classify_post(replies[0], NOT_APPLIED)))
 
-    def _taken(self, fault: str, token: str, held: Sequence[Held]) -> PostVerdict:
-        retry_after_s = self._rng.choice([None, None, 2.0, 45.0])
-        match fault:
-            case "fair":
-                return Accepted(self._apply(held))
-            case "untracked":
-                self._apply(held)
-                return Accepted(None)
-            case "throttled":
-                return RetryLater("429", throttled=True, retry_after_s=retry_after_s)
-            case "unauthorised":
-                self._tokens.pop(token)
-                return Reauthenticate("401")
-            case "bad_record":
-                return Split("400", "receiver", "is invalid")
-            case "forbidden":
-                return Refuse("403")
-        if fault == "cut" or (fault == "broken" and self._rng.random() < 0.5):
-            self._apply(held)
+    def _taken(self, fault: str, token: str, held: Sequence[Held]) -> Reply:
+        if fault in {"unauthorised", "token_unread"}:
+            self._tokens.pop(token)
+        if fault in {"cut", "answer_cut", "untracked", "fair"} or (fault in DOUBTFUL and self._rng.random() < 0.5):
+            batch_id = self._apply(held)
         elif fault == "late":
             self._time.call_in(self._rng.uniform(0, 4.0), lambda: self._apply(held))
-        return Ambiguous("500" if fault == "broken" else "no usable answer", retry_after_s)
+        match fault:
+            case "fair":
+                return Answer(200, orjson.dumps({"batch_id": batch_id, "message": "accepted"}))
+            case "answer_cut":
+                return Answer(200, orjson.dumps({"batch_id": batch_id})[:9], flaw="answer_cut")
+            case "untracked":
+                return self._rng.choice([Answer(200, b""), Answer(202, b"{}")])
+            case "request_cut":
+                return NoAnswer("reset", Handed.PARTLY)
+            case "throttled_until":
+                return self._later()
+            case "unavailable":
+                return Answer(503, b"", retry_after=self._rng.choice([None, "2", "45"]))
+        return REFUSALS.get(fault, NO_ANSWER)
 
     def _apply(self, held: Sequence[Held]) -> str:
         self._named += 1
         batch_id = f"batch-{self._named}"
         states = self._rng.choices([RecordState.DELIVERED, RecordState.FAILED], [3, 1], k=len(held))
-        self._audit.applied({one.row.source_offset: state for one, state in zip(held, states, strict=True)}, batch_id)
+        self._audit.applied(held, states, batch_id)
         self.batches[batch_id] = [
             Record(
                 one,
@@ -164,31 +196,28 @@ class FakeApi:
 
     # -- statuses
 
-    def check(self, token: str, batch_id: str, answer: Callable[[CheckVerdict], None]) -> None:
-        fault = pick(self._rng, self.weather.checks)
+    def check(self, account_id: str, token: str, batch_id: str, answer: Callable[[CheckVerdict], None]) -> None:
+        fault = self._fault("check", account_id, self.weather.checks)
         there_s, answered_s = self._latencies()
         verdicts: list[CheckVerdict] = []
 
         def arrive() -> None:
-            good = self._arrives(token)
-            verdicts.append(self._told(fault, token, batch_id) if good else Reauthenticate("401"))
+            if fault == "unreachable":
+                verdicts.append(classify_check(UNREACHABLE, batch_id))
+            elif not self._arrives(account_id, token):
+                verdicts.append(classify_check(REFUSALS["unauthorised"], batch_id))
+            else:
+                verdicts.append(self._told(fault, token, batch_id))
 
         self._time.call_in(there_s, arrive)
         self._time.call_in(answered_s, lambda: answer(verdicts[0]))
 
     def _told(self, fault: str, token: str, batch_id: str) -> CheckVerdict:
-        match fault:
-            case "not_visible":
-                return NotVisible("404")
-            case "throttled":
-                return RetryLater("429", throttled=True, retry_after_s=self._rng.choice([None, 30.0]))
-            case "unauthorised":
-                self._tokens.pop(token)
-                return Reauthenticate("401")
-            case "forbidden":
-                return Refuse("403")
-            case "broken":
-                return Ambiguous("500")
+        if fault in {"unauthorised", "token_unread"}:
+            self._tokens.pop(token)
+        if fault in REFUSALS:
+            reply = self._later() if fault == "throttled" and self._rng.random() < 0.5 else REFUSALS[fault]
+            return classify_check(reply, batch_id)
         records = [self._status(record) for record in self.batches[batch_id]]
         self._rng.shuffle(records)
         return Statuses(tuple(records[1:] if fault == "incomplete" else records))

@@ -7,30 +7,45 @@ answers back; it gives the partition up in order, or dies at any moment.
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from streams.contracts.journal import Packer
 from streams.contracts.parcel import decode_parcel
 from streams.lane import answers
 from streams.lane.actions import Action, Check, Mint, Post, Write
+from streams.lane.batch import Phase
 from streams.lane.instant import Instant
 from streams.lane.lane import Lane
 from streams.lane.offsets import PartitionOffset
-from streams.lane.options import LaneOptions
 from streams.lane.recovery import JournalFold, hand_over, restore
 from streams.lane.state import Tools
-from streams.lane.verdict import Accepted, Ambiguous, CheckVerdict, PostVerdict, RetryLater, TokenVerdict, verdict_name
-from tests.lane.simulation.audit import Audit, demand
-from tests.lane.simulation.committer import Committer, Unit
-from tests.lane.simulation.fake_api import FakeApi
-from tests.lane.simulation.traffic import ParcelLog
-from tests.lane.simulation.virtual_time import VirtualTime
+from streams.lane.verdict import CheckVerdict, PostVerdict, RetryLater, TokenVerdict, verdict_name
+from tests.lane.simulation.audit import demand
+from tests.lane.simulation.broker import Unit
+from tests.lane.simulation.committer import Committer
+from tests.lane.simulation.surroundings import Surroundings
+from tests.lane.simulation.virtual_time import MachineClock, Process
 
 # The real schedule's resolution.
 TICK_S = 0.001
 
 # When a worker that has lost Kafka gives up.
 CUT_OFF_S = 45.0
+
+# How long a worker may go on that has lost its partition and has not heard of it.
+HEARD_LATE_S = 3.0
+
+# How rarely an idle worker looks whether there is something to do.
+IDLE_S_MAX = 16.0
+
+# How long the group waits for an orderly hand-over before the worker ends itself.
+REVOKE_S = 35.0
+
+# A chunk is small here: six parcels of six. One more may come while a lane is almost full.
+CHUNK_PARCELS_MAX = 6
+CHUNK_INTENTS_MAX = 36
+
+PACKER = Packer()
 
 # Steps of one lane in one second, beyond which it must be spinning: sweeps, slots and checks need a few.
 STEPS_PER_SECOND_MAX = 100
@@ -49,79 +64,71 @@ class PlainSealer:
         return sealed
 
 
-@dataclass(slots=True)
-class Surroundings:
-    """What outlives a worker."""
-
-    time: VirtualTime
-    rng: random.Random
-    audit: Audit
-    api: FakeApi
-    log: ParcelLog
-    options: LaneOptions
-    trace: Callable[[str], None]
-    refs: int = 0
-
-
 class Worker:
-    """One incarnation: one lease of the one partition."""
+    """One incarnation on one machine: one lease of the one partition.
 
-    def __init__(self, world: Surroundings, name: str) -> None:
+    ``alive`` until the lease is over, ``expelled`` once the group has given the partition away, known or not.
+    """
+
+    def __init__(self, world: Surroundings, name: str, clock: MachineClock) -> None:
         self.name = name
         self.alive = True
+        self.expelled = False
+        self.draining = False
         self.released = False
-        self.cut_off = False
+        self.process = Process(world.time, world.rng)
         self.lanes: dict[str, Lane] = {}
         self._world = world
         self._rng = world.rng
-        self._draining = False
+        self._clock = clock
         self._requests = 0
         self._boot_us = self._rng.randint(0, 10**9)
-        # Clocks are at most 5 s apart.
-        self._skew_ms = self._rng.choice([0, 0, -2500, 2500, self._rng.randint(-2500, 2500)])
-        self._committer = Committer(world.time, self._rng, world.audit, self._durable, self._note)
-        self._committer.latency_s = world.api.weather.commit_s
+        self._committer = Committer(name, world, self.process, self._durable, self._must_end)
         self._unconfirmed: list[tuple[Callable[[], None], str, Request]] = []
         self._wakes: dict[str, float] = {}
         self._steps: dict[str, tuple[int, int]] = {}
         self._reading = False
-        self._position = world.audit.offset
-        self._submitted = self._position
-        self._offset = PartitionOffset(self._position)
-        self._take_over()
-        self._read_soon()
-        self._every_second()
+        self._taken_over = False
+        self._idle_s = 0.5
+        world.broker.assign(name)
+        assigned = self.now()
+        world.broker.once_settled(lambda: self.process.enter(lambda: self._take_over(assigned)))
 
     def now(self) -> Instant:
         time = self._world.time
-        return Instant(time.wall_ms + self._skew_ms, (time.now_us + self._boot_us) / 1e6)
+        return Instant(time.wall_ms + self._clock.off_ms, (time.now_us + self._boot_us) / 1e6)
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
-        read = self._position >= self._world.log.end
-        return read and self._committer.quiet and all(lane.idle for lane in self.lanes.values())
+        if not self._taken_over or self._position < self._world.log.end or not self._committer.quiet:
+            return False
+        return all(lane.idle for lane in self.lanes.values())
 
     # -- taking over
 
-    def _take_over(self) -> None:
+    def _take_over(self, assigned: Instant) -> None:
         fold = JournalFold()
         for key, value in self._world.audit.journal.items():
             fold.apply(key.encode(), value)
-        now = self.now()
+        self._position = self._submitted = self._world.audit.offset
+        self._offset = PartitionOffset(self._position)
+        self._taken_over = True
+        self._note(f"takes over at {self._position}")
         for account_id, state in fold.accounts():
             lane = self._lane(account_id)
-            write = restore(lane, state, now)
+            write = restore(lane, state, assigned)
             if write.entries or write.outcomes:
                 self._submit(account_id, write)
         for account_id in list(self.lanes):
             self._drive(account_id)
+        self._every_second()
 
     def _lane(self, account_id: str) -> Lane:
         lane = self.lanes.get(account_id)
         if lane is None:
             seed = self._rng.random()
-            tools = Tools(random.Random(seed), self._new_ref, PlainSealer(), Packer())
+            tools = Tools(random.Random(seed), self._new_ref, PlainSealer(), PACKER)
             lane = Lane(replace(self._world.options, account_id=account_id), tools)
             self.lanes[account_id] = lane
         return lane
@@ -132,18 +139,23 @@ class Worker:
 
     # -- reading
 
+    def more(self) -> None:
+        """There is something to read."""
+        if self._taken_over and self.alive and not self.draining:
+            self._read_soon()
+
     def _read_soon(self) -> None:
         if not self._reading and self._position < self._world.log.end:
             self._reading = True
-            self._world.time.call_in(self._rng.choice([0.001, 0.05, 0.7]), self._read)
+            self.process.call_in(self._rng.choice([0.001, 0.05, 0.7]), self._read)
 
     def _read(self) -> None:
-        if not self.alive or self._draining:
+        if not self.alive or self.draining:
             return
         self._reading = False
         if any(lane.full for lane in self.lanes.values()):
             return  # looked at again every second
-        chunk = self._world.log.after(self._position, self._rng.randint(1, 6))
+        chunk = self._world.log.after(self._position, self._rng.randint(1, CHUNK_PARCELS_MAX))
         for offset, value in chunk:
             parcel = decode_parcel(value)
             untaken = self._lane(parcel.account_id).offer(offset, parcel, self.now())
@@ -155,34 +167,38 @@ class Worker:
             self._position = self._world.log.end
         self._offset.read_to(self._position)
         if chunk:
+            self._idle_s = 1.0
             self._read_soon()
 
     def _every_second(self) -> None:
-        if not self.alive or self._draining:
+        if not self.alive or self.draining:
             return
         self._read_soon()
+        # Nothing depends on the rhythm: an idle worker looks more and more rarely, so that days pass quickly.
+        self._idle_s = min(IDLE_S_MAX, self._idle_s * 2)
         if self._offset.committable() > self._submitted:
             self._submit("", Write())
-        self._world.time.call_in(1.0, self._every_second)
+        self.process.call_in(self._idle_s, self._every_second)
 
     # -- lanes
 
     def _drive(self, account_id: str) -> None:
-        if not self.alive or self._draining:
+        if not self.alive or self.draining:
             return
         lane, now = self.lanes[account_id], self.now()
         self._count_step(account_id)
         actions = lane.step(now)
         for action in actions:
             self._perform(account_id, action)
+        self._keeps_bounds(lane)
         wake_at_s = lane.wake_at(now)
         if not actions:
-            demand(wake_at_s > now.boot_s, "a lane that has nothing to do waits", f"{account_id} {wake_at_s} at {now}")
+            demand(wake_at_s > now.boot_s, "a lane that has nothing to do waits", (account_id, wake_at_s, now))
         if wake_at_s != self._wakes.get(account_id) and wake_at_s < math.inf:
             self._wakes[account_id] = wake_at_s
             when_us = math.ceil(wake_at_s * 1e6) - self._boot_us
             soonest_us = self._world.time.now_us + round(TICK_S * 1e6)
-            self._world.time.call_at_us(max(when_us, soonest_us), lambda: self._woken(account_id, wake_at_s))
+            self.process.call_at_us(max(when_us, soonest_us), lambda: self._woken(account_id, wake_at_s))
         elif wake_at_s == math.inf:
             self._wakes.pop(account_id, None)
 
@@ -196,7 +212,13 @@ class Worker:
         counted_in, steps = self._steps.get(account_id, (second, 0))
         steps = steps + 1 if counted_in == second else 1
         self._steps[account_id] = (second, steps)
-        demand(steps <= STEPS_PER_SECOND_MAX, "no lane spins", f"{account_id}: {steps} steps in second {second}")
+        demand(steps <= STEPS_PER_SECOND_MAX, "no lane spins", (account_id, steps, second))
+
+    def _keeps_bounds(self, lane: Lane) -> None:
+        options = lane.options
+        waiting, posting = len(lane.window), sum(batch.phase is Phase.POST for batch in lane.batches.values())
+        demand(waiting < options.intents_max + CHUNK_INTENTS_MAX, "a lane has its bounds", (waiting, "wait"))
+        demand(posting <= options.in_flight_max_per_token, "a lane has its bounds", (posting, "in flight"))
 
     # -- requests
 
@@ -218,7 +240,7 @@ class Worker:
         self._confirm()
 
     def _confirm(self) -> None:
-        if self._draining:
+        if self.draining:
             waiting, self._unconfirmed = self._unconfirmed, []
             for _, account_id, action in waiting:
                 self._finish(account_id, self._unmade(account_id, action))
@@ -243,41 +265,46 @@ class Worker:
     def _check(self, account_id: str, action: Check) -> None:
         sent_ms = self.now().wall_ms
         self._note(f"{account_id} CHECK {action.batch_ref}")
+        self._world.audit.leaves(self.name)
 
         def checked(verdict: CheckVerdict) -> None:
             if self._answered(account_id, action, verdict):
                 write = answers.checked(self.lanes[account_id], action.batch_ref, verdict, sent_ms, self.now())
                 self._finish(account_id, write)
 
-        self._world.api.check(action.token.secret, action.batch_id, checked)
+        api = self._world.api
+        api.check(account_id, action.token.secret, action.batch_id, lambda v: self.process.enter(lambda: checked(v)))
 
     def _mint(self, account_id: str) -> None:
         sent_ms = self.now().wall_ms
         self._note(f"{account_id} MINT")
+        self._world.audit.leaves(self.name)
 
         def minted(verdict: TokenVerdict) -> None:
             if self._answered(account_id, Mint(), verdict):
                 self._finish(account_id, answers.minted(self.lanes[account_id], verdict, sent_ms, self.now()))
 
-        self._world.api.mint(account_id, minted)
+        self._world.api.mint(account_id, lambda verdict: self.process.enter(lambda: minted(verdict)))
 
     def _post(self, account_id: str, action: Post) -> None:
         audit = self._world.audit
         sent_ms = self.now().wall_ms
         numbers = [one.row.source_offset for one in action.held]
         self._note(f"{account_id} POST {action.batch_ref} {numbers} {action.token.ordinal}")
-        audit.posted(account_id, action.batch_ref, action.held, self._world.options.records_max)
-        audit.sent(numbers)
+        entry = self.lanes[account_id].batches[action.batch_ref].entry
+        audit.posted(self.name, account_id, action.batch_ref, entry, action.held)
 
         def posted(verdict: PostVerdict) -> None:
-            audit.done(numbers)
             if self._answered(account_id, action, verdict):
-                if not isinstance(verdict, Ambiguous | Accepted):
-                    audit.refused(numbers)
+                audit.told(action.held, verdict_name(verdict))
                 write = answers.posted(self.lanes[account_id], action.batch_ref, verdict, sent_ms, self.now())
                 self._finish(account_id, write)
 
-        self._world.api.post(action.token.secret, action.held, posted)
+        def ended(verdict: PostVerdict) -> None:
+            audit.done(action.held)
+            self.process.enter(lambda: posted(verdict))
+
+        self._world.api.post(account_id, action.token.secret, action.held, ended)
 
     def _answered(self, account_id: str, request: Request, verdict: PostVerdict | CheckVerdict | TokenVerdict) -> bool:
         if not self.alive:
@@ -290,7 +317,7 @@ class Worker:
     def _finish(self, account_id: str, write: Write) -> None:
         self._requests -= 1
         self._submit(account_id, write)
-        if self._draining:
+        if self.draining:
             self._release_if_quiet()
         else:
             self._drive(account_id)
@@ -305,35 +332,66 @@ class Worker:
 
     def _durable(self, units: list[Unit]) -> None:
         for unit in units:
-            if unit.write.serial and not self._draining:
+            if unit.write.serial and not self.draining:
                 self.lanes[unit.account_id].durable(unit.write.serial)
                 self._drive(unit.account_id)
         self._confirm()
-        if self._draining:
+        if self.draining:
             self._release_if_quiet()
 
     # -- going
 
     def kill(self) -> None:
         """Die."""
-        if self.alive:
-            self.alive = False
-            self._note("KILLED")
-            self._committer.stop()
+        self._end("KILLED")
+        self.process.alive = False
+
+    def lose(self) -> None:
+        """Hear that the partition has been given away: nothing more is done for it."""
+        self._end("has lost the partition")
 
     def cut(self) -> None:
         """Lose Kafka without knowing: nothing is committed any more, and what was confirmed stays so for a while."""
-        self.cut_off = True
         self._note("CUT OFF")
+        self._expel()
         self._committer.stop()
-        self._world.time.call_in(CUT_OFF_S, self.kill)
+        self.process.call_in(CUT_OFF_S, self.kill)
+
+    def lose_unawares(self) -> None:
+        """The group gives the partition away; this worker hears of it a little later."""
+        self._note("EXPELLED")
+        self._expel()
+        self.process.call_in(self._rng.uniform(0, HEARD_LATE_S), self.lose)
+
+    def pause(self, for_s: float) -> None:
+        """Freeze, for longer than the group waits or not."""
+        self._note(f"PAUSED for {for_s:.1f} s")
+        self.process.pause()
+        time = self._world.time
+        time.call_in(for_s, self._go_on)
+        session_s = self._world.weather.session_s
+        if for_s > session_s:
+            time.call_in(session_s, self._expel)
+
+    def _go_on(self) -> None:
+        if self.process.alive:
+            self._note("GOES ON")
+            if self.expelled:
+                self.process.call_in(self._rng.uniform(0, HEARD_LATE_S), self.lose)
+            self.process.resume()
 
     def release(self) -> None:
         """Give the partition up in order: requests in flight finish first."""
-        self._draining = True
+        self.draining = True
         self._note("drains")
+        self.process.call_in(REVOKE_S, self._revoke_timeout)
         self._confirm()
         self._release_if_quiet()
+
+    def _revoke_timeout(self) -> None:
+        if self.alive:
+            self._world.audit.seen["revoke timeouts"] += 1
+            self.kill()
 
     def _release_if_quiet(self) -> None:
         if self._requests:
@@ -344,7 +402,26 @@ class Worker:
                 self._submit(account_id, hand_over(lane, self.now()))
         if self._committer.quiet:
             self.alive = False
+            self.expelled = True
+            self._world.broker.expel(self.name)
             self._note("released")
+
+    def _must_end(self, why: str) -> None:
+        self._note(f"must end: {why}")
+        self.kill()
+
+    def _end(self, how: str) -> None:
+        if self.alive:
+            self.alive = False
+            self._committer.stop()
+            self._expel()
+            self._note(how)
+
+    def _expel(self) -> None:
+        """Out of the group, not in order."""
+        self.expelled = True
+        self._world.audit.crashed.add(self.name)
+        self._world.broker.expel(self.name)
 
     def _note(self, line: str) -> None:
         self._world.trace(f"{self.name} {line}")

@@ -1,12 +1,14 @@
 """The parcels partition of one history: an append-only log with gaps, fed by dialers."""
 
 import random
+from bisect import bisect_left
 
 from streams.contracts.journal import Place
 from streams.contracts.parcel import Parcel, Priority, Row, encode_parcels
 from tests.lane.simulation.audit import Audit, Known
 
-DAY_MS = 24 * 3_600_000
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 
 PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")
 
@@ -19,18 +21,22 @@ class ParcelLog:
         self.end = 0
         self._rng = rng
         self._audit = audit
-        self._accounts = [f"account-{number}" for number in range(accounts)]
+        self.accounts = [f"account-{number}" for number in range(accounts)]
         self._intents = 0
 
     def append(self, wall_ms: int) -> None:
         """Publish one parcel of one account."""
-        self._publish(self._rng.choice(self._accounts), [self._row(wall_ms) for _ in range(self._rng.randint(1, 6))])
+        self._publish(self._rng.choice(self.accounts), [self._row(wall_ms) for _ in range(self._rng.randint(1, 6))])
 
-    def append_patient(self, wall_ms: int) -> None:
-        """Publish to every account calls that are so far ahead that there is no excuse for letting them expire."""
-        starts_at = wall_ms + 3_600_000
-        for account_id in self._accounts:
-            rows = [self._row(wall_ms)._replace(starts_at=starts_at, ends_at=starts_at + DAY_MS) for _ in range(3)]
+    def append_patient(self, wall_ms: int, forsaken: str | None) -> None:
+        """Publish to every account calls that are so far ahead that there is no excuse for letting them expire.
+
+        Those of the forsaken one end after two hours: there is nothing that it could wait for.
+        """
+        starts_at = wall_ms + HOUR_MS
+        for account_id in self.accounts:
+            ends_at = starts_at + (HOUR_MS if account_id == forsaken else DAY_MS)
+            rows = [self._row(wall_ms)._replace(starts_at=starts_at, ends_at=ends_at) for _ in range(3)]
             self._publish(account_id, rows, patient=True)
 
     def _publish(self, account_id: str, rows: list[Row], *, patient: bool = False) -> None:
@@ -38,7 +44,7 @@ class ParcelLog:
         offset = self.end + rng.choice([0, 0, 0, 1, 2])
         (value,) = encode_parcels(Parcel(account_id, "intents", 0, rows))
         self.messages.append((offset, value))
-        self.end = offset + 1 + rng.choice([0, 0, 1])
+        self.end = self._audit.log_end = offset + 1 + rng.choice([0, 0, 1])
         for index, row in enumerate(rows):
             self._audit.published(Known(row.source_offset, account_id, Place(offset, index), row, patient))
 
@@ -61,5 +67,5 @@ class ParcelLog:
 
     def after(self, position: int, count_max: int) -> list[tuple[int, bytes]]:
         """The next messages at or beyond a position."""
-        found = [message for message in self.messages if message[0] >= position]
-        return found[:count_max]
+        first = bisect_left(self.messages, (position, b""))
+        return self.messages[first : first + count_max]

@@ -11,33 +11,57 @@ from typing import Final
 from streams.lane.options import LaneOptions
 
 POST_FAULTS: Final = (
-    "untracked", "cut", "lost", "late", "throttled", "unreachable", "unauthorised", "broken", "bad_record", "forbidden",
+    "unreachable", "request_cut", "throttled", "throttled_until", "unauthorised", "token_unread", "forbidden",
+    "bad_record", "broken", "unavailable", "redirect", "lost", "cut", "answer_cut", "late", "untracked",
 )  # fmt: skip
-CHECK_FAULTS: Final = ("not_visible", "throttled", "unauthorised", "forbidden", "broken", "incomplete")
-MINT_FAULTS: Final = ("throttled", "forbidden", "cut")
+CHECK_FAULTS: Final = (
+    "unreachable", "not_visible", "throttled", "unauthorised", "token_unread", "forbidden", "broken", "incomplete",
+)  # fmt: skip
+MINT_FAULTS: Final = ("unreachable", "throttled", "forbidden", "broken", "cut")
+COMMIT_FAULTS: Final = ("aborted", "unknown", "hangs")
+WORKER_FAULTS: Final = ("kill", "cut off", "pause", "lost")
+
+# A worker says goodbye, or a clock is set: nothing is broken, and everything has to be right all the same.
+CHANGES: Final = ("hand-over", "clock jump")
+
+FAULTS: Final = (
+    *(f"post {fault}" for fault in POST_FAULTS),
+    *(f"check {fault}" for fault in CHECK_FAULTS),
+    *(f"mint {fault}" for fault in MINT_FAULTS),
+    *(f"commit {fault}" for fault in COMMIT_FAULTS),
+    *WORKER_FAULTS,
+    *CHANGES,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """Shares of faults among requests, spans of seconds, and what happens to workers.
+    """Shares of faults among requests and commits, spans of seconds, and what happens to workers.
 
-    ``kill_share`` is the chance of a worker to die after any event; ``hand_over_s`` the mean time between orderly
-    hand-overs.
+    ``worker_faults`` are what may happen to a worker, with a chance of ``worker_share`` after any event. A worker that
+    is silent for ``session_s`` is expelled; the next one begins within ``absence_s``. ``hand_over_s`` and
+    ``clock_jump_s`` are mean times between orderly hand-overs and between jumps of a clock. ``forsaken`` is the index
+    of an account for which nothing ever gets better.
     """
 
     posts: dict[str, float] = field(default_factory=dict)
     checks: dict[str, float] = field(default_factory=dict)
     mints: dict[str, float] = field(default_factory=dict)
+    commits: dict[str, float] = field(default_factory=dict)
+    worker_faults: tuple[str, ...] = ()
+    worker_share: float = 0.0
     latency_s: tuple[float, float] = (0.02, 0.5)
     commit_s: tuple[float, float] = (0.005, 0.1)
     absence_s: tuple[float, float] = (0.1, 1.0)
-    kill_share: float = 0.0
+    session_s: float = 10.0
     hand_over_s: float | None = None
+    clock_jump_s: float | None = None
     masked: bool = False
+    forsaken: int | None = None
 
     def healed(self) -> "Weather":
-        """No more faults; the API still masks what it masked."""
-        return replace(Weather(), masked=self.masked)
+        """No more faults; the API still masks what it masked, and has forsaken whom it had forsaken."""
+        return replace(Weather(), masked=self.masked, forsaken=self.forsaken)
 
 
 def draw_weather(rng: random.Random) -> Weather:
@@ -46,12 +70,17 @@ def draw_weather(rng: random.Random) -> Weather:
         posts=_some(rng, POST_FAULTS),
         checks=_some(rng, CHECK_FAULTS),
         mints=_some(rng, MINT_FAULTS),
+        commits=_some_commits(rng),
+        worker_faults=tuple(rng.sample(WORKER_FAULTS, rng.randint(1, len(WORKER_FAULTS)))),
+        worker_share=rng.choice([0.0, 0.0005, 0.003, 0.01]),
         latency_s=rng.choice([(0.02, 0.5), (0.02, 5.0), (0.5, 14.0)]),
         commit_s=rng.choice([(0.005, 0.1), (0.005, 0.1), (0.05, 2.0), (0.1, 8.0)]),
         absence_s=rng.choice([(0.1, 1.0), (0.1, 60.0)]),
-        kill_share=rng.choice([0.0, 0.002, 0.01, 0.04]),
+        session_s=rng.choice([6.0, 45.0]),
         hand_over_s=rng.choice([None, 20.0, 120.0]),
+        clock_jump_s=rng.choice([None, 30.0]),
         masked=rng.random() < 0.5,
+        forsaken=rng.choice([None, None, None, 0]),
     )
 
 
@@ -62,13 +91,21 @@ def _some(rng: random.Random, faults: tuple[str, ...]) -> dict[str, float]:
     return {fault: rng.choice([0.2, 0.5, 0.9]) / len(chosen) for fault in chosen}
 
 
+def _some_commits(rng: random.Random) -> dict[str, float]:
+    if rng.random() < 0.5:
+        return {}
+    shares = {"aborted": 0.3, "unknown": 0.1, "hangs": 0.01}
+    return {fault: shares[fault] for fault in rng.sample(COMMIT_FAULTS, rng.randint(1, 3))}
+
+
 def pick(rng: random.Random, faults: dict[str, float]) -> str:
     """The fault of one request, or ``fair``."""
-    roll = rng.random()
-    for fault, share in faults.items():
-        roll -= share
-        if roll < 0:
-            return fault
+    if faults:
+        roll = rng.random()
+        for fault, share in faults.items():
+            roll -= share
+            if roll < 0:
+                return fault
     return "fair"
 
 
