@@ -33,6 +33,8 @@ COMMANDS = {
     "demo": Entry("streams.cli.demo:demo", "Watch intents become outcomes; needs no Kafka and no account.", TRY),
     "config": Entry("streams.cli.config:config_app", "Show and check the settings, print their schema.", OPERATE),
     "topics": Entry("streams.cli.topics:topics_app", "Create the Kafka topics, or check them.", OPERATE),
+    "accounts": Entry("streams.cli.accounts:accounts_app", "Show the accounts, pause and resume them.", OPERATE),
+    "batches": Entry("streams.cli.batches:batches_app", "Show the open batches, resolve those in doubt.", OPERATE),
     "worker": Entry("streams.cli.worker:worker", "Run a worker: intents in, batches out, outcomes back.", OPERATE),
     "validate": Entry("streams.cli.validate:validate", "Check call intents in a file, offline.", INTEGRATE),
     "publish": Entry("streams.cli.publish:publish", "Publish call intents, synthetic or from a file.", INTEGRATE),

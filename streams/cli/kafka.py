@@ -5,7 +5,7 @@ configuration file serves both, but does not ask for the API that it never calls
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +13,12 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
+from streams.accounts import AccountBook
+from streams.contracts.errors import UnreadableMessage
 from streams.contracts.exits import ExitCode, OperatorError
 from streams.kafka.client_config import KafkaOptions
 from streams.kafka.follow import TopicMissing
+from streams.kafka.replay import ReplayStalled
 from streams.settings.load import read_layers, settings_of
 from streams.settings.sections import TopicSettings
 
@@ -30,13 +33,15 @@ _NOT_ASKED_FOR: dict[str, Any] = {
 class KafkaView:
     """Where Kafka is, what the topics are called, and the ids of the accounts in the settings, if these list any.
 
-    ``partitions`` is the number of partitions of parcels and journal.
+    ``partitions`` is the number of partitions of parcels and journal. ``mints_per_30_min`` is the limit of each of
+    these accounts.
     """
 
     options: KafkaOptions
     topics: TopicSettings
     partitions: int
     account_ids: tuple[str, ...]
+    mints_per_30_min: Mapping[str, int]
 
 
 def kafka_view(config: Path | None, bootstrap_servers: str | None = None) -> KafkaView:
@@ -57,8 +62,9 @@ def kafka_view(config: Path | None, bootstrap_servers: str | None = None) -> Kaf
         instance=kafka.instance,
         extra=kafka.extra_plain(),
     )
-    ids = () if "accounts" in missing else tuple(account.id for account in settings.accounts)
-    return KafkaView(options, kafka.topics, kafka.partitions, ids)
+    book = {} if "accounts" in missing else AccountBook(settings)
+    mints = {account_id: account.limits.token_mints_per_30_min for account_id, account in book.items()}
+    return KafkaView(options, kafka.topics, kafka.partitions, tuple(book), mints)
 
 
 class TopicNotThere(OperatorError):
@@ -78,6 +84,10 @@ def kafka_errors(options: KafkaOptions) -> Iterator[None]:
     """Turn what Kafka refuses into errors that name the remedy, with exit code 3 for a missing topic, else 1."""
     try:
         yield
+    except UnreadableMessage as error:
+        raise KafkaRefused(f"{error}; written by a newer release? Use that release's command") from error
+    except ReplayStalled as error:
+        raise KafkaRefused(f"{error}; are all brokers up? Try again") from error
     except TopicMissing as error:
         raise TopicNotThere(f"{error}; `callstream topics apply` creates those of the settings") from error
     except KafkaException as error:

@@ -5,6 +5,10 @@ from typing import Annotated
 
 import typer
 
+BootstrapOption = Annotated[
+    str | None, typer.Option(help="Kafka's address, instead of the one in the settings.", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
 ConfigOption = Annotated[
     Path | None,
     typer.Option(

@@ -7,17 +7,12 @@ import typer
 from confluent_kafka.admin import AdminClient
 
 from streams.cli.kafka import KafkaView, kafka_errors, kafka_view
-from streams.cli.options import ConfigOption
+from streams.cli.options import BootstrapOption, ConfigOption, JsonOption
 from streams.contracts.exits import ExitCode
 from streams.kafka import topics
 from streams.kafka.client_config import admin_config
 
 topics_app = typer.Typer(no_args_is_help=True, help="Create the Kafka topics, or check them.")
-
-BootstrapOption = Annotated[
-    str | None, typer.Option(help="Kafka's address, instead of the one in the settings.", show_default=False)
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
 
 
 @topics_app.callback()

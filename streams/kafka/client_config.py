@@ -125,6 +125,14 @@ def producer_config(options: KafkaOptions, transactional_id: str) -> dict[str, A
     return _config(options, tuning, promises, _CONSUMER_ONLY)
 
 
+def plain_producer_config(options: KafkaOptions) -> dict[str, Any]:
+    """A producer outside transactions, idempotent all the same: for those who are no worker."""
+    config = producer_config(options, "")
+    for transactional in ("transactional.id", "transaction.timeout.ms"):
+        del config[transactional]
+    return config
+
+
 def admin_config(options: KafkaOptions) -> dict[str, Any]:
     """An admin client."""
     return _config(options, {}, {}, _PRODUCER_ONLY | _CONSUMER_ONLY)

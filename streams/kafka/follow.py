@@ -38,12 +38,16 @@ def partitions_of(client: Consumer | Producer, topic: str) -> list[int]:
 class Follower:
     """Read ``topics`` with the librdkafka properties ``config`` (see :mod:`streams.kafka.client_config`).
 
+    ``only`` is the one partition to follow, ``None`` follows all.
     Raises :class:`TopicMissing`, or ``KafkaException`` if the cluster cannot be reached or refuses. Close it, or use it
     as a context manager.
     """
 
-    def __init__(self, config: Mapping[str, Any], topics: Sequence[str], *, from_beginning: bool) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], topics: Sequence[str], *, from_beginning: bool, only: int | None = None
+    ) -> None:
         self._config = dict(config)
+        self._only = only
         self._consumer = Consumer(self._config)
         self._next: dict[tuple[str, int], int] = {}
         try:
@@ -100,6 +104,8 @@ class Follower:
 
     def _places(self, topic: str, *, from_beginning: bool) -> Iterator[TopicPartition]:
         for partition in partitions_of(self._consumer, topic):
+            if self._only not in {None, partition}:
+                continue
             place = TopicPartition(topic, partition, OFFSET_BEGINNING)
             if not from_beginning:
                 place.offset = _end_of(self._consumer, place)

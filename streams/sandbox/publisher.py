@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from streams.kafka.client_config import KafkaOptions, producer_config
+from streams.kafka.client_config import KafkaOptions, plain_producer_config
 from streams.kafka.follow import partitions_of
 
 # Longer than a broker's restart, shorter than the patience of somebody at a terminal.
@@ -67,10 +67,7 @@ class Publisher:
 
 
 def _config(options: KafkaOptions) -> dict[str, Any]:
-    config = producer_config(replace(options, instance="publish"), "")
-    for transactional in ("transactional.id", "transaction.timeout.ms"):
-        del config[transactional]
-    return config | {
+    return plain_producer_config(replace(options, instance="publish")) | {
         # What goes wrong is counted and reported; librdkafka would write a line for every attempt to connect.
         "log_level": 0,
         # Each message to a partition of its own choice: stuck together, a short run would all lie in one.
