@@ -17,7 +17,7 @@ from streams.contracts.parcel import decode_parcel
 from streams.worker.lane_runner import FRESH_S
 from tests.e2e.artefacts import Follower, Outcomes, collect, findings_of
 from tests.e2e.audit import Source, figures
-from tests.e2e.world import PARTITIONS, log_ends, until
+from tests.e2e.world import PARTITIONS, SOON_S, log_ends, until
 
 logger = logging.getLogger(__name__)
 
@@ -76,12 +76,12 @@ def test_one_of_two_workers_killed_and_one_added_under_load(quick, new_world):
         outcomes = Outcomes(world)
         workers = [world.start_worker(f"worker-{n}", protocol) for n in range(2)]
         with world.load(1000):
-            until(lambda: all(worker.events("worker_started") for worker in workers), 30, "both run")
-            until(lambda: world.applied() > world.published * 0.3, 30, "a third is applied")
+            until(lambda: all(worker.events("worker_started") for worker in workers), SOON_S, "both run")
+            until(lambda: world.applied() > world.published * 0.3, SOON_S, "a third is applied")
             victim = lane_owner(*workers)
             workers.remove(victim)
             world.kill(victim)
-            until(lambda: owned_by(*workers), 30, "the other owns all partitions")
+            until(lambda: owned_by(*workers), SOON_S, "the other owns all partitions")
             workers.append(world.start_worker("worker-2", protocol))
             until(workers[-1].assigned, 40, "the new one has partitions")
         audited(world, outcomes)
@@ -120,7 +120,7 @@ def test_six_kills_while_routing(quick, new_world):
             until(lambda: routed_beyond(INTENTS * (kill + 1) / 8), 60, f"routed until kill {kill}")  # noqa: B023 - called at once
             worker.kill()
         last = world.start_worker("worker-0", protocol)
-        until(lambda: last.events("worker_started"), 30, "the last one runs")
+        until(lambda: last.events("worker_started"), SOON_S, "the last one runs")
         until(lambda: letters.read() + parcels.read() >= 0 and len(routed) >= INTENTS, 60, "all are routed")
         last.signal(signal.SIGTERM)
         assert last.wait(40) == 0
@@ -140,15 +140,16 @@ def test_a_worker_frozen_beyond_its_session(quick, new_world):
         outcomes = Outcomes(world)
         workers = [world.start_worker(f"worker-{n}", protocol) for n in range(2)]
         with world.load(1000):
-            until(lambda: all(worker.events("worker_started") for worker in workers), 30, "both run")
-            until(lambda: world.applied() > world.published * 0.3, 30, "a third is applied")
+            until(lambda: all(worker.events("worker_started") for worker in workers), SOON_S, "both run")
+            until(lambda: world.applied() > world.published * 0.3, SOON_S, "a third is applied")
             frozen = lane_owner(*workers)
             (heir,) = set(workers) - {frozen}
             frozen.signal(signal.SIGSTOP)
             world.note_crash()
-            until(lambda: owned_by(heir), 30, "the heir owns all partitions")
+            until(lambda: owned_by(heir), SOON_S, "the heir owns all partitions")
             frozen.signal(signal.SIGCONT)
-            until(lambda: frozen.code is not None or frozen.events("partitions_lost"), 30, "the frozen one has noticed")
+            noticed = "the frozen one has noticed"
+            until(lambda: frozen.code is not None or frozen.events("partitions_lost"), SOON_S, noticed)
         assert frozen.code in {None, 1, 70}, "a call into Kafka may have frozen, too"
         audited(world, outcomes)
 

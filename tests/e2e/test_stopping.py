@@ -7,7 +7,7 @@ import pytest
 
 from tests.e2e.artefacts import Outcomes, collect, findings_of
 from tests.e2e.audit import figures
-from tests.e2e.world import PARTITIONS, until
+from tests.e2e.world import PARTITIONS, SOON_S, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -44,9 +44,9 @@ def test_a_second_worker_of_the_same_instance_ends_the_first(quick, new_world, a
     world.publish(already_published)
     world.start_api()
     first = world.start_worker("worker-0")
-    until(lambda: world.applied() >= already_published * 0.2 and first.owned(), 30, "the first is ready")
+    until(lambda: world.applied() >= already_published * 0.2 and first.owned(), SOON_S, "the first is ready")
     second = world.start_worker("worker-0")
-    until(lambda: second.events("worker_started"), 30, "the second is ready")
+    until(lambda: second.events("worker_started"), SOON_S, "the second is ready")
     with world.load(500):
         assert first.wait(30) == code
     assert f"another worker runs as {world.group}." in first.said()

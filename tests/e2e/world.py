@@ -32,6 +32,8 @@ from streams.sandbox.publisher import Publisher
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTITIONS = 6
+# A start or a rebalance takes a few seconds; several times that where the machine has other things to do.
+SOON_S = 60
 RESTART = (ExitCode.CRASH, ExitCode.WATCHDOG)
 
 T = TypeVar("T")
