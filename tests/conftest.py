@@ -16,11 +16,32 @@ from confluent_kafka.cimpl import NewTopic
 
 from scripts.kafka import Cluster
 
+# The ids of all tests that were collected, those that are deselected included: what the papers name must be among them.
+COLLECTED = pytest.StashKey[tuple[str, ...]]()
+
 NewTopicFactory = Callable[..., str]
 Reader = Callable[..., list[Message]]
 
 # How a developer points the suite at a running Kafka; everything else with our prefix would change what a test sees.
 KEPT = frozenset({"CALLSTREAM_TEST_BOOTSTRAP"})
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """``@pytest.mark.faults("F25", "F75")`` puts these rows of docs/faults.md into the id of a test."""
+    rows = [str(row) for marker in metafunc.definition.iter_markers("faults") for row in marker.args]
+    if rows:
+        metafunc.fixturenames.append("_fault_rows")
+        metafunc.parametrize("_fault_rows", [None], ids=["+".join(rows)], indirect=True)
+
+
+@pytest.fixture
+def _fault_rows() -> None:
+    """Carries rows in its id, nothing else."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[COLLECTED] = tuple(item.nodeid for item in items)
 
 
 @pytest.fixture(autouse=True)

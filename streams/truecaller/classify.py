@@ -76,8 +76,9 @@ class NoAnswer:
 class Answer:
     """A status line and what came with it.
 
-    ``flaw`` names what is wrong with the body (``answer_cut``, ``answer_too_large``, ``deadline``), ``None`` if it is
-    complete. ``received_at_s`` is our clock (epoch seconds), for a ``Retry-After`` date that comes without ``Date``.
+    ``flaw`` names what is wrong with the body (``answer_cut``, ``answer_framing``, ``answer_too_large``, ``deadline``),
+    ``None`` if it is complete. ``received_at_s`` is our clock (epoch seconds), for a ``Retry-After`` date that comes
+    without ``Date``.
     """
 
     status: int

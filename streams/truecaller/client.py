@@ -149,7 +149,7 @@ class TruecallerClient:
         try:
             async with asyncio.timeout(self._options.post_deadline_s):
                 response = await transport.handle_async_request(request)
-                flaw = await self._read_into(answer, response)
+                flaw = await self._read_into(answer, response) or _framing(response)
         except TimeoutError:
             flaw = "deadline"
         except httpx.TransportError as error:
@@ -214,6 +214,12 @@ def _cause(error: httpx.TransportError, handed: Handed) -> str:
     if isinstance(error, httpx.ConnectError):
         return "connect_failed"
     return "not_sent" if handed is Handed.NOTHING else "no_answer"
+
+
+def _framing(response: httpx.Response) -> str | None:
+    """Name the flaw of an answer with two lengths: somebody on the way reads it differently (RFC 9112, 6.1)."""
+    headers = response.headers
+    return "answer_framing" if "content-length" in headers and "transfer-encoding" in headers else None
 
 
 def _answer(response: httpx.Response, body: bytes, flaw: str | None, handed: Handed) -> Answer:

@@ -28,17 +28,19 @@ DATE_S = 1_792_567_680.0
             NoAnswer("deadline", Handed.PARTLY, timed_out=True), Ambiguous("deadline"), id="late-while-sending"
         ),
         pytest.param(NoAnswer("no_answer", Handed.WHOLE), Ambiguous("no_answer"), id="sent"),
-        pytest.param(Answer(200, b"{}", handed=Handed.PARTLY), Ambiguous("answer_before_request"), id="200-too-early"),
-        pytest.param(Answer(413, b"", handed=Handed.PARTLY), Split("http_413", None, None), id="413-early"),
+        pytest.param(
+            Answer(200, b"{}", handed=Handed.PARTLY), Ambiguous("answer_before_request"), id="F68-200-too-early"
+        ),
+        pytest.param(Answer(413, b"", handed=Handed.PARTLY), Split("http_413", None, None), id="F61-413-early"),
         pytest.param(Answer(500, b"", handed=Handed.PARTLY), Ambiguous("http_500"), id="500-early"),
         pytest.param(Answer(101, b""), Ambiguous("http_101"), id="101"),
         pytest.param(Answer(999, b""), Ambiguous("http_999"), id="999"),
-        pytest.param(Answer(200, b'{"slug":"who-knows"}'), Ambiguous("error_in_2xx"), id="200-unknown-slug"),
-        pytest.param(Answer(200, b'{"error":"x"}'), Ambiguous("error_in_2xx"), id="200-error-member"),
+        pytest.param(Answer(200, b'{"slug":"who-knows"}'), Ambiguous("error_in_2xx"), id="B78-200-unknown-slug"),
+        pytest.param(Answer(200, b'{"error":"x"}'), Ambiguous("error_in_2xx"), id="B78-200-error-member"),
         pytest.param(
             Answer(200, b'{"status_info":{"status":"error","field":"label_id","message":"no label"}}'),
             Split("error_in_2xx", "label_id", "no label"),
-            id="200-nested-error",
+            id="B78-200-nested-error",
         ),
         pytest.param(
             Answer(400, b'{"slug":"invalid-input","message":"label_id is required"}'),
@@ -90,10 +92,12 @@ def test_classify_mint_waits_when_nothing_came_back():
         pytest.param("Wed, 99 Oct 2026 07:28:10 GMT", DATE, None, id="impossible-date"),
     ],
 )
+@pytest.mark.faults("F42")
 def test_retry_after_is_clamped(value, date, seconds):
     assert retry_after_s(value, date, DATE_S) == seconds
 
 
+@pytest.mark.faults("F44")
 def test_retry_after_is_held_against_the_servers_own_clock():
     """The server is an hour ahead of us: its date, not ours, says how long it means."""
     assert retry_after_s("Wed, 21 Oct 2026 08:28:30 GMT", "Wed, 21 Oct 2026 08:28:00 GMT", DATE_S) == 30.0

@@ -5,15 +5,8 @@ import contextlib
 import gzip
 import logging
 import ssl
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from streams.lane.verdict import (
     Accepted,
@@ -26,7 +19,7 @@ from streams.lane.verdict import (
     Split,
     Statuses,
 )
-from tests.truecaller.conftest import answer, answering, content_length, read_request, reset, serve
+from tests.truecaller.conftest import answer, answering, content_length, read_request, reset, self_signed, serve
 
 ACCOUNT = "91c173bb-28d8-4030-9722-8663ff9589f3"
 TOKEN = "Zq7" * 21 + "x"
@@ -43,56 +36,60 @@ async def post(client, body=BODY):
 
 ANSWERS = [
     pytest.param(answer(200, ID), Accepted("b-1"), id="200"),
-    pytest.param(answer(202, ID), Accepted("b-1"), id="202"),
-    pytest.param(answer(206, ID), Accepted("b-1"), id="206"),
-    pytest.param(answer(207, ID), Accepted("b-1"), id="207"),
-    pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", Accepted(None), id="204"),
-    pytest.param(answer(200), Accepted(None), id="200-empty"),
-    pytest.param(answer(200, b'{"batch_id":"../../token"}'), Accepted(None), id="200-id-with-path"),
-    pytest.param(answer(200, b'{"batch_id":"%s"}' % (b"a" * 129)), Accepted(None), id="200-id-too-long"),
-    pytest.param(answer(200, b"<html>login</html>"), Ambiguous("answer_unreadable"), id="200-html"),
-    pytest.param(answer(200, b"null"), Ambiguous("answer_unreadable"), id="200-null"),
-    pytest.param(answer(200, b"x" * 20_000), Ambiguous("answer_too_large"), id="200-too-large"),
-    pytest.param(answer(200, ID, length=500), Ambiguous("answer_cut"), id="200-cut"),
+    pytest.param(answer(202, ID), Accepted("b-1"), id="F57-202"),
+    pytest.param(answer(206, ID), Accepted("b-1"), id="F57-206"),
+    pytest.param(answer(207, ID), Accepted("b-1"), id="F57-207"),
+    pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", Accepted(None), id="F57-204"),
+    pytest.param(answer(200), Accepted(None), id="F55-200-empty"),
+    pytest.param(answer(200, b'{"batch_id":"../../token"}'), Accepted(None), id="F55-B73-200-id-with-path"),
+    pytest.param(answer(200, b'{"batch_id":"%s"}' % (b"a" * 129)), Accepted(None), id="F55-200-id-too-long"),
+    pytest.param(answer(200, b"<html>login</html>"), Ambiguous("answer_unreadable"), id="F55-200-html"),
+    pytest.param(answer(200, b"null"), Ambiguous("answer_unreadable"), id="F55-200-null"),
+    pytest.param(answer(200, b"x" * 20_000), Ambiguous("answer_too_large"), id="F55-200-too-large"),
+    pytest.param(answer(200, ID, length=500), Ambiguous("answer_cut"), id="F55-200-cut"),
     pytest.param(
         answer(200, b'{"status":"error","field":"ends_at","message":"no"}'),
         Split("error_in_2xx", "ends_at", "no"),
-        id="200-error",
+        id="B78-200-error",
     ),
-    pytest.param(answer(200, b'{"slug":"authorization-error"}'), Reauthenticate("authorization-error"), id="200-slug"),
+    pytest.param(
+        answer(200, b'{"slug":"authorization-error"}'), Reauthenticate("authorization-error"), id="B78-200-slug"
+    ),
     pytest.param(
         answer(200, gzip.compress(b" " * 10_000_000), b"Content-Encoding: gzip"),
         Ambiguous("answer_unreadable"),
-        id="200-gzip-bomb",
+        id="F66-200-gzip-bomb",
     ),
-    pytest.param(answer(200, ID, b"Content-Length: 3"), Ambiguous("no_answer"), id="two-lengths"),
-    pytest.param(answer(200, ID, b"X: " + b"y" * 300_000), Ambiguous("no_answer"), id="huge-header"),
-    pytest.param(answer(200, ID, *[b"X: y"] * 50_000), Ambiguous("no_answer"), id="many-headers"),
+    pytest.param(answer(200, ID, b"Content-Length: 3"), Ambiguous("no_answer"), id="F68-two-lengths"),
+    pytest.param(answer(200, ID, b"X: " + b"y" * 300_000), Ambiguous("no_answer"), id="F66-huge-header"),
+    pytest.param(answer(200, ID, *[b"X: y"] * 50_000), Ambiguous("no_answer"), id="F66-many-headers"),
     pytest.param(b"SSH-2.0-OpenSSH_9\r\n\r\n", Ambiguous("no_answer"), id="not-http"),
     *(
-        pytest.param(answer(code, b"", b"Location: http://169.254.169.254/"), Ambiguous("redirect"), id=str(code))
+        pytest.param(answer(code, b"", b"Location: http://169.254.169.254/"), Ambiguous("redirect"), id=f"F58-{code}")
         for code in (301, 302, 303, 307, 308)
     ),
-    pytest.param(answer(400), Split("http_400", None, None), id="400"),
-    pytest.param(answer(413), Split("http_413", None, None), id="413"),
-    pytest.param(answer(422, b"[]"), Split("http_422", None, None), id="422"),
+    pytest.param(answer(400), Split("http_400", None, None), id="F59-400"),
+    pytest.param(answer(413), Split("http_413", None, None), id="F61-413"),
+    pytest.param(answer(422, b"[]"), Split("http_422", None, None), id="F59-422"),
     pytest.param(answer(400, b"{", length=100), Split("http_400", None, None), id="400-cut"),
     pytest.param(answer(401, b"{", length=100), Reauthenticate("http_401"), id="401-cut"),
-    pytest.param(answer(403), Refuse("http_403"), id="403"),
+    pytest.param(answer(403), Refuse("http_403"), id="F47-403"),
     pytest.param(answer(404), Refuse("http_404"), id="404"),
     pytest.param(answer(451), Refuse("http_451"), id="unknown-4xx"),
     pytest.param(answer(408), Ambiguous("http_408"), id="408"),
-    pytest.param(answer(429), RetryLater("http_429", throttled=True), id="429"),
+    pytest.param(answer(429), RetryLater("http_429", throttled=True), id="F43-429"),
     pytest.param(
-        answer(429, b"", b"Retry-After: 7"), RetryLater("http_429", throttled=True, retry_after_s=7.0), id="429-later"
+        answer(429, b"", b"Retry-After: 7"),
+        RetryLater("http_429", throttled=True, retry_after_s=7.0),
+        id="F42-429-later",
     ),
-    pytest.param(answer(500), Ambiguous("http_500"), id="500"),
-    pytest.param(answer(503, b"", b"Retry-After: 9"), Ambiguous("http_503", retry_after_s=9.0), id="503-later"),
-    pytest.param(answer(504), Ambiguous("http_504"), id="504"),
+    pytest.param(answer(500), Ambiguous("http_500"), id="F62-500"),
+    pytest.param(answer(503, b"", b"Retry-After: 9"), Ambiguous("http_503", retry_after_s=9.0), id="F62-503-later"),
+    pytest.param(answer(504), Ambiguous("http_504"), id="F62-504"),
     pytest.param(
         answer(500, b'{"slug":"internal-server-error","message":"500/50011 - Failed to parse token"}'),
         Reauthenticate("http_500"),
-        id="500-token",
+        id="F48-500-token",
     ),
 ]
 
@@ -189,14 +186,14 @@ async def chunks_for_ever(reader, writer):
 
 
 DOUBT = [
-    pytest.param(reset_after_body, "no_answer", id="reset-after-body"),
-    pytest.param(close_after_body, "no_answer", id="close-after-body"),
-    pytest.param(cut_the_status_line, "no_answer", id="cut-status-line"),
-    pytest.param(hang_after_body, "deadline", id="hang-after-body"),
-    pytest.param(hang_in_the_body, "deadline", id="hang-within-answer"),
-    pytest.param(drip, "deadline", id="slow-drip"),
-    pytest.param(informational_for_ever, "deadline", id="endless-1xx"),
-    pytest.param(chunks_for_ever, "answer_too_large", id="endless-chunks"),
+    pytest.param(reset_after_body, "no_answer", id="F53-reset-after-body"),
+    pytest.param(close_after_body, "no_answer", id="F53-close-after-body"),
+    pytest.param(cut_the_status_line, "no_answer", id="F53-cut-status-line"),
+    pytest.param(hang_after_body, "deadline", id="F53-hang-after-body"),
+    pytest.param(hang_in_the_body, "deadline", id="F53-hang-within-answer"),
+    pytest.param(drip, "deadline", id="F65-slow-drip"),
+    pytest.param(informational_for_ever, "deadline", id="F65-endless-1xx"),
+    pytest.param(chunks_for_ever, "answer_too_large", id="F66-endless-chunks"),
 ]
 
 
@@ -210,6 +207,7 @@ async def test_post_is_ambiguous_when_the_records_may_have_arrived(client_of, sc
     "script",
     [reset_on_accept, close_on_accept, reset_after_head, reset_within_body, reset_before_last_byte],
 )
+@pytest.mark.faults("F52")
 async def test_post_never_claims_too_much_when_the_request_is_cut(client_of, script):
     """The kernel decides how far we see: a cut that we saw is proof, one that we did not is doubt."""
     async with serve(script) as server:
@@ -221,6 +219,7 @@ async def test_post_never_claims_too_much_when_the_request_is_cut(client_of, scr
     )
 
 
+@pytest.mark.faults("F61")
 async def test_post_is_split_when_refused_before_its_body_was_read(client_of):
     async def script(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
@@ -232,17 +231,20 @@ async def test_post_is_split_when_refused_before_its_body_was_read(client_of):
         assert await post(client_of(server.url, deadline_s=2)) == Split("http_413", None, None)
 
 
+@pytest.mark.faults("F50")
 async def test_post_was_not_sent_when_nobody_listens(client_of):
     async with serve(reset_on_accept) as server:
         pass
     assert await post(client_of(server.url)) == RetryLater("connect_failed")
 
 
+@pytest.mark.faults("F50")
 async def test_post_was_not_sent_when_the_host_is_unknown(client_of):
     verdict = await post(client_of("https://nobody.invalid", deadline_s=2))
     assert isinstance(verdict, RetryLater)
 
 
+@pytest.mark.faults("F51")
 async def test_post_was_not_sent_when_the_server_speaks_no_tls(client_of):
     async def script(reader, writer):
         await reader.read(1)
@@ -253,6 +255,7 @@ async def test_post_was_not_sent_when_the_server_speaks_no_tls(client_of):
         assert await post(client_of(f"https://127.0.0.1:{server.port}")) == RetryLater("connect_failed")
 
 
+@pytest.mark.faults("F51")
 async def test_post_was_not_sent_when_the_handshake_hangs(client_of):
     async def script(reader, writer):
         await reader.read()
@@ -263,6 +266,7 @@ async def test_post_was_not_sent_when_the_handshake_hangs(client_of):
         assert await post(client_of(url, deadline_s=0.1)) == RetryLater("connect_timeout")
 
 
+@pytest.mark.faults("F51")
 async def test_post_goes_over_tls_only_to_a_trusted_server(client_of, tmp_path):
     certificate, context = self_signed(tmp_path)
     async with serve(answering(answer(200, ID)), ssl=context) as server:
@@ -272,6 +276,7 @@ async def test_post_goes_over_tls_only_to_a_trusted_server(client_of, tmp_path):
         assert await post(client_of(url, deadline_s=2, ssl_context=trusting)) == Accepted("b-1")
 
 
+@pytest.mark.faults("F54")
 async def test_post_meets_its_deadline_on_either_side(client_of):
     release = asyncio.Event()
 
@@ -288,6 +293,7 @@ async def test_post_meets_its_deadline_on_either_side(client_of):
         assert await under == Accepted("b-1")
 
 
+@pytest.mark.faults("F62")
 async def test_not_applied_statuses_are_the_operators_choice(client_of):
     async with serve(answering(answer(503, b"", b"Retry-After: 3"))) as server:
         client = client_of(server.url, not_applied_statuses=frozenset({503}))
@@ -330,6 +336,7 @@ async def test_requests_carry_what_is_documented_and_nothing_else(client_of, ver
     assert b"Authorization: Bearer " + TOKEN.encode() in create
 
 
+@pytest.mark.faults("F67")
 async def test_a_post_takes_a_fresh_connection_and_checks_share_one(client_of):
     async with serve(answering(answer(200, b'{"batch_id":"b-1","data":[]}'))) as server:
         client = client_of(server.url)
@@ -346,6 +353,7 @@ async def test_the_environment_changes_nothing(client_of, monkeypatch):
         assert await post(client_of(server.url)) == Accepted("b-1")
 
 
+@pytest.mark.faults("F58")
 async def test_a_redirect_is_not_followed(client_of):
     async with serve(answering(answer(200, ID))) as other:
         reply = answer(307, b"", f"Location: {other.url}/".encode())
@@ -372,11 +380,11 @@ async def test_only_a_canonical_account_id_reaches_a_url(client_of, account_id):
 # --- Status checks and tokens ---------------------------------------------------------------------------------------
 
 CHECKS = [
-    pytest.param(answer(200, b'{"data":[]}'), Statuses(()), id="no-records-yet"),
+    pytest.param(answer(200, b'{"data":[]}'), Statuses(()), id="B75-no-records-yet"),
     pytest.param(answer(200), Statuses(()), id="empty"),
     pytest.param(answer(200, b"[]"), Statuses(()), id="bare-list"),
-    pytest.param(answer(404), NotVisible("http_404"), id="404"),
-    pytest.param(answer(400), NotVisible("http_400"), id="400"),
+    pytest.param(answer(404), NotVisible("http_404"), id="F78-404"),
+    pytest.param(answer(400), NotVisible("http_400"), id="F78-400"),
     pytest.param(answer(401), Reauthenticate("http_401"), id="401"),
     pytest.param(answer(403, b'{"slug":"forbidden-error"}'), Refuse("forbidden-error"), id="403"),
     pytest.param(answer(405), Refuse("http_405"), id="405"),
@@ -385,7 +393,7 @@ CHECKS = [
     pytest.param(answer(200, b"<html>"), Ambiguous("answer_unreadable"), id="html"),
     pytest.param(answer(200, b"{}"), Ambiguous("answer_unreadable"), id="no-list"),
     pytest.param(answer(200, b'{"batch_id":"b-2","data":[]}'), Ambiguous("answer_unreadable"), id="other-batch"),
-    pytest.param(answer(200, b'{"status":"error","message":"x"}'), NotVisible("error_in_2xx"), id="200-error"),
+    pytest.param(answer(200, b'{"status":"error","message":"x"}'), NotVisible("error_in_2xx"), id="B78-200-error"),
     pytest.param(answer(200, b"[", length=9), Ambiguous("answer_cut"), id="cut"),
 ]
 
@@ -401,6 +409,7 @@ async def test_check_reads_an_answer(client_of, reply, verdict):
         assert await client_of(server.url, deadline_s=2).check(ACCOUNT, TOKEN, "b-1") == verdict
 
 
+@pytest.mark.faults("F68")
 async def test_a_check_is_not_poisoned_by_an_answer_too_many(client_of):
     """One answer more than asked would stay on the connection and answer the next check."""
 
@@ -428,12 +437,12 @@ MINTS = [
     pytest.param(answer(200, b"{", length=9), RetryLater("answer_cut"), id="cut"),
     pytest.param(answer(200, b'{"status":"error"}'), Refuse("http_200"), id="200-error"),
     pytest.param(answer(400, b'{"slug":"invalid-input"}'), Refuse("invalid-input"), id="400"),
-    pytest.param(answer(401), Refuse("http_401"), id="401"),
+    pytest.param(answer(401), Refuse("http_401"), id="F47-401"),
     pytest.param(answer(403), Refuse("http_403"), id="403"),
     pytest.param(
-        answer(429, b"", b"Retry-After: 60"), RetryLater("http_429", throttled=True, retry_after_s=60.0), id="429"
+        answer(429, b"", b"Retry-After: 60"), RetryLater("http_429", throttled=True, retry_after_s=60.0), id="F46-429"
     ),
-    pytest.param(answer(500), RetryLater("http_500"), id="500"),
+    pytest.param(answer(500), RetryLater("http_500"), id="F46-500"),
 ]
 
 
@@ -451,6 +460,7 @@ async def test_mint_reads_an_answer(client_of, reply, verdict):
 # --- What nobody may see, and what somebody must --------------------------------------------------------------------
 
 
+@pytest.mark.faults("B77")
 async def test_no_text_of_ours_shows_a_number_or_a_token(client_of, caplog):
     """The API may echo what we sent; the HTTP library quotes a header that it refuses, in its error and in its log."""
     caplog.set_level(logging.DEBUG)
@@ -508,31 +518,3 @@ async def test_a_cancelled_request_lets_go_of_its_connection(client_of):
         with pytest.raises(asyncio.CancelledError):
             await task
         await asyncio.wait_for(gone.wait(), 5)
-
-
-def self_signed(directory: Path) -> tuple[Path, ssl.SSLContext]:
-    """A certificate for 127.0.0.1 and a server context with it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = directory / "both.pem"
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    public = directory / "cert.pem"
-    public.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    return public, context
