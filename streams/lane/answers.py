@@ -84,6 +84,7 @@ def accept(lane: LaneState, batch: Batch, batch_id: str | None, now: Instant, wr
     held = batch.unsettled(lane.tools.packer)
     lane.pass_on(batch, held)
     batch.entry = replace(batch.entry, state=BatchState.ACCEPTED, batch_id=batch_id, accepted_at=now.wall_ms)
+    lane.checks.accepted(batch, now)
     write.outcomes.append(same_for_all(batch, held, Final(Status.ACCEPTED, None), counted=True))
     write.events.append(_accepted_event(lane, batch, len(held)))
     batch.entry = replace(batch.entry, sequence=batch.entry.sequence + 1)
@@ -167,9 +168,8 @@ def checked(lane: LaneState, ref: str, verdict: CheckVerdict, sent_ms: int, now:
             lane.backoff.succeed()
             held = batch.unsettled(lane.tools.packer)
             correlation = correlate(held, records)
-            if correlation.complete or now.boot_s >= lane.checks.deadline_of(batch, now):
-                assert batch.entry.accepted_at is not None, "only accepted batches are checked"
-                lane.checks.times.learn((now.wall_ms - batch.entry.accepted_at) / 1000)
+            if correlation.complete or now.boot_s >= lane.checks.deadline_of(batch):
+                lane.checks.times.learn(now.boot_s - batch.accepted_s)
                 lane.end(batch, from_statuses(batch, held, correlation), write)
                 return write
         case Reauthenticate():
@@ -188,7 +188,7 @@ def checked(lane: LaneState, ref: str, verdict: CheckVerdict, sent_ms: int, now:
 
 
 def _check_again(lane: LaneState, batch: Batch, now: Instant, write: Write) -> None:
-    last_s = lane.checks.deadline_of(batch, now)
+    last_s = lane.checks.deadline_of(batch)
     if now.boot_s >= last_s + DEADLINE_GRACE_S:
         held = batch.unsettled(lane.tools.packer)
         lane.end(batch, [same_for_all(batch, held, Final(Status.UNKNOWN, TIMEOUT))], write)

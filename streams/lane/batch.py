@@ -26,7 +26,7 @@ class Batch:
     """An open batch. ``entry`` is its journal entry as last written.
 
     ``held`` is dropped once the batch is accepted or held: from then on only ``packed`` is kept, a tenth of its size.
-    ``checks`` is how many checks were answered.
+    ``checks`` is how many checks were answered; ``accepted_s`` is when the API accepted it, as ``boot_s``.
     """
 
     ref: str
@@ -36,6 +36,7 @@ class Batch:
     held: Sequence[Held] | None = None
     token: int = -1
     checks: int = 0
+    accepted_s: float = float("inf")
     _ends_first_ms: int | None = None
 
     def unpacked(self, packer: Packer) -> Sequence[Held]:

@@ -76,10 +76,14 @@ class Checks:
             self.running += 1
         return batch
 
-    def deadline_of(self, batch: Batch, now: Instant) -> float:
+    def accepted(self, batch: Batch, now: Instant) -> None:
+        """The API has accepted this batch, as its entry says; from now on the clock is used that does not jump."""
+        assert batch.entry.accepted_at is not None, "only accepted batches are checked"
+        batch.accepted_s = now.boot_of(batch.entry.accepted_at)
+
+    def deadline_of(self, batch: Batch) -> float:
         """When the statuses of an accepted batch are no longer waited for, as ``boot_s``."""
-        assert batch.entry.accepted_at is not None, "only accepted batches have a status deadline"
-        return now.boot_of(batch.entry.accepted_at) + self.deadline_s
+        return batch.accepted_s + self.deadline_s
 
     @property
     def give_up_at(self) -> float:
@@ -93,7 +97,7 @@ class Checks:
         self._give_up_at_s = now.boot_s + GIVE_UP_EVERY_S
         given_up = []
         for when_s, batch in self.due.drain():
-            if self.deadline_of(batch, now) + DEADLINE_GRACE_S <= now.boot_s:
+            if self.deadline_of(batch) + DEADLINE_GRACE_S <= now.boot_s:
                 given_up.append(batch)
             else:
                 self.due.add(batch, when_s)

@@ -137,6 +137,7 @@ def restore(lane: Lane, state: AccountState, now: Instant) -> Write:
 
 def _resume(lane: Lane, batch: Batch, now: Instant, write: Write) -> None:
     if batch.entry.state is BatchState.ACCEPTED:
+        lane.checks.accepted(batch, now)
         lane.checks.at(batch, now.boot_s + lane.tools.rng.uniform(0, CHECKS_SPREAD_S))
         return
     batch.held = batch.unpacked(lane.tools.packer)

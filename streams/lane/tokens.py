@@ -66,8 +66,9 @@ class Tokens:
         self._mints_max = mints_per_30_min
         self._sealer = sealer
         self._tokens: list[Token] = []
-        # In the order of the attempts: the last one may still be running.
-        self._mints_ms: list[int] = []
+        # The attempts in their order: the last one may still be running. They count by `boot_s`, which does not jump;
+        # the wall clock is journaled as it was first read, so that hand-overs do not add up the errors of clocks.
+        self._mints: list[Instant] = []
         self._next_ordinal = 0
         self._minting = False
         self._backoff = Backoff(base_s=5.0, cap_s=180.0, floor_s=1.0)
@@ -75,10 +76,11 @@ class Tokens:
 
     def restore(self, entry: TokensEntry, now: Instant) -> None:
         """Take over what a previous owner left. Tokens that cannot be decrypted are dropped."""
-        self._mints_ms = list(entry.mints)
-        if self._mints_ms and not entry.released:
+        mints_ms = list(entry.mints)
+        if mints_ms and not entry.released:
             latest_ms = now.wall_ms + round(CRASH_RUN_S * 1000)
-            self._mints_ms[-1] = min(latest_ms, self._mints_ms[-1] + round(CRASH_MINT_S * 1000))
+            mints_ms[-1] = min(latest_ms, mints_ms[-1] + round(CRASH_MINT_S * 1000))
+        self._mints = [Instant(minted_ms, now.boot_of(minted_ms)) for minted_ms in mints_ms]
         self._next_ordinal = entry.next_ordinal
         for left in entry.tokens:
             secret = self._sealer.open(left.sealed)
@@ -119,19 +121,19 @@ class Tokens:
         return max(wanted, self._mint_not_before_s, self._quota_at(now))
 
     def _quota_at(self, now: Instant) -> float:
-        recent = sorted(self._recent_mints(now))
+        recent = sorted(mint.boot_s for mint in self._recent_mints(now))
         if len(recent) < self._mints_max:
             return float("-inf")
-        return now.boot_of(recent[-self._mints_max]) + MINT_WINDOW_S + CLOCK_DOUBT_S
+        return recent[-self._mints_max] + MINT_WINDOW_S + CLOCK_DOUBT_S
 
-    def _recent_mints(self, now: Instant) -> list[int]:
-        horizon_ms = now.wall_ms - round((MINT_WINDOW_S + CLOCK_DOUBT_S) * 1000)
-        return [minted for minted in self._mints_ms if minted > horizon_ms]
+    def _recent_mints(self, now: Instant) -> list[Instant]:
+        horizon_s = now.boot_s - MINT_WINDOW_S - CLOCK_DOUBT_S
+        return [mint for mint in self._mints if mint.boot_s > horizon_s]
 
     def start_mint(self, now: Instant) -> None:
         """An attempt to mint is about to be journaled, then made."""
         self._minting = True
-        self._mints_ms = [*self._recent_mints(now), now.wall_ms]
+        self._mints = [*self._recent_mints(now), now]
 
     def minted(self, secret: str, now: Instant) -> Token:
         """The attempt brought a token."""
@@ -151,7 +153,7 @@ class Tokens:
 
     def _mint_ended(self, now: Instant) -> None:
         self._minting = False
-        self._mints_ms[-1] = now.wall_ms
+        self._mints[-1] = now
 
     def entry(self, now: Instant, *, released: bool) -> TokensEntry:
         """What to journal. ``released``: we go in order; it is said only if nothing runs and the sends are complete."""
@@ -167,7 +169,9 @@ class Tokens:
             )
             for token in self.usable(now)
         )
-        return TokensEntry(tokens, tuple(self._recent_mints(now)), self._next_ordinal, released)
+        return TokensEntry(
+            tokens, tuple(mint.wall_ms for mint in self._recent_mints(now)), self._next_ordinal, released
+        )
 
 
 def _serves(token: Token, now: Instant) -> bool:

@@ -31,9 +31,9 @@ class Highest(random.Random):
         return b
 
 
-def batch(name, accepted_at=START.wall_ms):
-    entry = BatchEntry("account", BatchState.ACCEPTED, 1, "retry", batch_id=f"id-{name}", accepted_at=accepted_at)
-    return Batch(name, entry, b"", Phase.CHECK_DUE)
+def batch(name, accepted_s=START.boot_s):
+    entry = BatchEntry("account", BatchState.ACCEPTED, 1, "retry", batch_id=f"id-{name}", accepted_at=0)
+    return Batch(name, entry, b"", Phase.CHECK_DUE, accepted_s=accepted_s)
 
 
 def test_backoff_doubles_to_its_cap_and_starts_anew():
@@ -102,7 +102,7 @@ def test_checks_run_only_so_many_at_once():
 
 def test_what_nobody_could_ask_about_is_given_up_after_its_deadline():
     checks = Checks(running_max=1, deadline_s=600.0)
-    old, young = batch("old"), batch("young", START.wall_ms + 300_000)
+    old, young = batch("old"), batch("young", accepted_s=START.boot_s + 300)
     checks.at(old, START.boot_s + 5.0)
     checks.at(young, START.boot_s + 305.0)
 
