@@ -26,6 +26,8 @@ _RETRY_PAUSE_S: Final = 0.05
 # The library's own codes begin with an underscore and are public all the same.
 _FAILED_BEFORE: Final = frozenset({KafkaError._STATE, KafkaError._FATAL})  # noqa: SLF001
 _TIMED_OUT: Final = KafkaError._TIMED_OUT  # noqa: SLF001
+# Messages that were never sent, because their transaction had failed for another reason.
+_PURGED: Final = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001
 # A newer producer has our transactional id, or the broker ended our transaction because it took too long.
 _FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})  # noqa: SLF001
 # Trying again would be refused again: an operator has to mend something.
@@ -125,10 +127,10 @@ class Transactions:
             self._produce(batches)
             self._flush()
             checked_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-            send = self._producer.send_offsets_to_transaction
-            self._until_done("send_offsets", lambda timeout_s: send(list(offsets), metadata, timeout_s))
+            self._send_offsets(offsets, metadata)
             self._until_done("commit_transaction", self._producer.commit_transaction)
-        except _Abortable as abortable:
+        except _Abortable as failed:
+            abortable = self._explained(failed, offsets, metadata)
             self._abort()
             self._refuse(abortable)
             raise TransactionAborted(abortable.error.name(), abortable.detail) from abortable
@@ -171,6 +173,20 @@ class Transactions:
             # A fatal error of the producer is raised by whatever runs callbacks (as SystemError where it is raised next
             # to a delivery report). Every later call answers with it, and says more.
             return 0
+
+    def _send_offsets(self, offsets: Sequence[TopicPartition], metadata: bytes) -> None:
+        send = self._producer.send_offsets_to_transaction
+        self._until_done("send_offsets", lambda timeout_s: send(list(offsets), metadata, timeout_s))
+
+    def _explained(self, failed: _Abortable, offsets: Sequence[TopicPartition], metadata: bytes) -> _Abortable:
+        """Find out why messages were purged: the next call of a transaction that has failed is answered with that."""
+        if failed.error.code() not in _PURGED:
+            return failed
+        try:
+            self._send_offsets(offsets, metadata)
+        except _Abortable as cause:
+            return cause
+        return failed
 
     def _abort(self) -> None:
         # An abort with messages still on their way can be fatal (librdkafka #4849). They all arrive or time out.
