@@ -77,6 +77,7 @@ def test_a_port_that_is_taken_is_named(config):
     assert str(port) in said
 
 
+@pytest.mark.faults("F1")
 def test_a_kafka_that_is_away_is_a_reason_to_be_started_again(config):
     code, said = ended(start(config(), "-c", IMPATIENT))
     assert code == 1
@@ -84,6 +85,7 @@ def test_a_kafka_that_is_away_is_a_reason_to_be_started_again(config):
     assert "kafka.bootstrap_servers" in said
 
 
+@pytest.mark.faults("F83")
 def test_a_stop_before_kafka_is_reached_is_a_normal_end(config):
     port = free_port()
     worker = start(config(metrics={"host": "127.0.0.1", "port": port}))

@@ -117,6 +117,7 @@ def test_an_entry_is_read_as_it_was_written(kind_and_entry):
         pytest.param("", b"{}", id="no key"),
     ],
 )
+@pytest.mark.faults("F85")
 def test_what_is_not_understood_is_refused(kind, value):
     with pytest.raises(UnreadableMessage):
         decode_entry(JournalKey(kind, "name"), value)
@@ -151,6 +152,7 @@ def test_packed_intents_are_unpacked(held):
     assert Packer().unpack(packer.pack(held)) == held
 
 
+@pytest.mark.faults("F85")
 def test_columns_of_a_newer_release_are_ignored_and_missing_ones_are_absent():
     row = [1, "i", "911", "922", "label", 5, 6]
     (longer,) = Packer().unpack(packed([[[7, 1], "t", 2, [*row, "low", None, None, {}, 3, None, "new", 9]]]))
@@ -188,6 +190,7 @@ def test_damage_is_refused_without_quoting_it(value):
     assert len(str(refused.value)) < 100
 
 
+@pytest.mark.faults("F74")
 def test_a_full_batch_takes_about_thirty_kilobytes():
     held = [
         Held(

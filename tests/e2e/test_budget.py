@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(180)]
 LIMIT = 60
 
 
+@pytest.mark.faults("F40")
 def test_the_budget_of_a_minute_is_used_and_not_exceeded_across_a_restart(quick, new_world):
     limits = {"requests_per_minute_per_token": LIMIT, "token_mints_per_30_min": 10}
     world = new_world(quick.bootstrap, accounts=1, limits=limits).make_topics()

@@ -46,6 +46,7 @@ def audited(world, outcomes, *, crashes=True):
     return told
 
 
+@pytest.mark.faults("F35", "F69")
 def test_a_worker_killed_in_the_middle(quick, new_world):
     world = new_world(quick.bootstrap).make_topics()
     world.publish(INTENTS)
@@ -68,6 +69,7 @@ def owned_by(*workers):
     return sorted(partition for worker in workers for partition in worker.owned()) == list(range(PARTITIONS))
 
 
+@pytest.mark.faults("F19")
 def test_one_of_two_workers_killed_and_one_added_under_load(quick, new_world):
     def scenario(protocol):
         world = new_world(quick.bootstrap).make_topics()
@@ -92,6 +94,7 @@ def test_one_of_two_workers_killed_and_one_added_under_load(quick, new_world):
     in_both_protocols(scenario)
 
 
+@pytest.mark.faults("F34")
 def test_six_kills_while_routing(quick, new_world):
     def scenario(protocol):
         world = new_world(quick.bootstrap, statuses="none").make_topics()
@@ -132,6 +135,7 @@ def test_six_kills_while_routing(quick, new_world):
     in_both_protocols(scenario)
 
 
+@pytest.mark.faults("F20")
 def test_a_worker_frozen_beyond_its_session(quick, new_world):
     def scenario(protocol):
         world = new_world(quick.bootstrap).make_topics()
@@ -156,6 +160,7 @@ def test_a_worker_frozen_beyond_its_session(quick, new_world):
     in_both_protocols(scenario)
 
 
+@pytest.mark.faults("F31", "F70", "F73")
 def test_a_broker_that_goes_away_under_load(kafka_to_break, new_world):
     world = new_world(kafka_to_break.bootstrap).make_topics()
     world.start_api()

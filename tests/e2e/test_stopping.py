@@ -12,6 +12,7 @@ from tests.e2e.world import PARTITIONS, SOON_S, until
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(120)]
 
 
+@pytest.mark.faults("F83")
 def test_a_worker_told_to_stop_under_load_hands_everything_over(quick, new_world):
     world = new_world(quick.bootstrap).make_topics()
     world.publish(20_000)
@@ -39,6 +40,7 @@ def test_a_worker_told_to_stop_under_load_hands_everything_over(quick, new_world
     ("already_published", "code"),
     [pytest.param(5_000, 1, id="at work"), pytest.param(0, 3, id="that has not yet worked")],
 )
+@pytest.mark.faults("F23")
 def test_a_second_worker_of_the_same_instance_ends_the_first(quick, new_world, already_published, code):
     world = new_world(quick.bootstrap).make_topics()
     world.publish(already_published)
@@ -55,6 +57,7 @@ def test_a_second_worker_of_the_same_instance_ends_the_first(quick, new_world, a
 
 
 @pytest.mark.parametrize("missing", ["intents", "journal"])
+@pytest.mark.faults("F10", "F32")
 def test_a_missing_topic_is_named_at_the_start(quick, new_world, missing):
     world = new_world(quick.bootstrap).make_topics(without=missing)
     world.api_url = "http://127.0.0.1:9"

@@ -284,6 +284,7 @@ CHANGES = st.dictionaries(NAMES, VALUES, max_size=4)
     | VALUES.map(lambda v: json.dumps(v).encode()),
     headers=st.none() | st.lists(st.tuples(st.text() | st.just("traceparent"), st.none() | st.binary())),
 )
+@pytest.mark.faults("F28")
 def test_any_bytes_give_a_value(value: bytes | None, headers: list[tuple[str, bytes | None]] | None) -> None:
     result = read_intent(value, headers, rules(), NOW_MS)
     assert isinstance(result, Refused)  # nobody guesses an account
@@ -327,6 +328,7 @@ def test_good_path_sees_what_a_strict_reader_sees(pairs: list[tuple[str, Any]], 
 
 
 @pytest.mark.parametrize("depth", range(0, 400, 40))
+@pytest.mark.faults("F28")
 def test_depth_of_the_callers_stack_makes_no_exception(depth: int) -> None:
     """A worker calls from somewhere deep; the parsers may then run out of stack earlier, but not out of answers."""
 

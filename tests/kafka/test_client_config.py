@@ -24,6 +24,7 @@ def with_extra(**extra):
 
 
 @pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.faults("F12", "F26")
 def test_an_operator_changes_no_promise(name):
     hostile = KafkaOptions("127.0.0.1:1", "group", "worker-0", extra=dict.fromkeys(PROMISES, "hostile"))
     assert BUILDERS[name](hostile) == BUILDERS[name](OPTIONS)

@@ -170,6 +170,7 @@ async def test_freshness_is_the_time_of_the_brokers_last_check(bench):
     assert bench.committer.fresh_at_s(first) is None
 
 
+@pytest.mark.faults("F5", "F25")
 async def test_nothing_is_committed_on_behalf_of_a_non_member(bench, read_uncommitted):
     asked: asyncio.Queue[None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -192,6 +193,7 @@ async def test_nothing_is_committed_on_behalf_of_a_non_member(bench, read_uncomm
     assert values(await asyncio.to_thread(read_uncommitted, bench.target)) == [b"x"]
 
 
+@pytest.mark.faults("F25")
 async def test_a_stale_generation_aborts_and_the_same_is_tried_again_in_order(bench, read_committed, read_uncommitted):
     true = bench.metadata
     answers = iter([true()[:7] + struct.pack("=i", 10_000) + true()[11:]])
@@ -287,6 +289,7 @@ async def test_a_waiter_that_went_away_disturbs_nobody(bench):
     assert (await bench.committed_offsets())[0] == 2
 
 
+@pytest.mark.faults("F23")
 async def test_a_second_worker_with_the_same_name_takes_over_and_the_first_ends(bench):
     await bench.submit(bench.leases[0], b"x", next_offset=1)
     others = Seen()
@@ -323,6 +326,7 @@ async def test_a_start_on_a_taken_name_raises(bench, monkeypatch):
         await second.start()
 
 
+@pytest.mark.faults("F32")
 async def test_a_message_that_the_broker_refuses_ends_the_process(bench, new_topic):
     bench.target = await asyncio.to_thread(new_topic, 3, config={"max.message.bytes": "1000"})
     bench.submit(bench.leases[0], os.urandom(5000), next_offset=1)
@@ -332,6 +336,7 @@ async def test_a_message_that_the_broker_refuses_ends_the_process(bench, new_top
     assert bench.target in reason
 
 
+@pytest.mark.faults("F91")
 async def test_a_call_that_hangs_ends_the_process(make_bench, monkeypatch):
     bench = await make_bench(call_timeout_s=0.1, watchdog_s=0.3)
     released = threading.Event()
@@ -349,6 +354,7 @@ async def test_a_call_that_hangs_ends_the_process(make_bench, monkeypatch):
     assert (code, reason) == (ExitCode.WATCHDOG, "commit_transaction has not returned for 0.3 s")
 
 
+@pytest.mark.faults("F91")
 async def test_a_bug_ends_the_process(bench, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError("a bug")

@@ -99,6 +99,7 @@ def expected(per_partition):
 
 
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
+@pytest.mark.faults("F34")
 def test_a_kill_after_any_step_loses_and_doubles_nothing(quick, runner, read_committed, read_uncommitted, protocol):
     run = runner(quick.bootstrap, protocol, 4000)
     for step in STEPS:
@@ -114,6 +115,7 @@ def test_a_kill_after_any_step_loses_and_doubles_nothing(quick, runner, read_com
 
 
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
+@pytest.mark.faults("F20")
 def test_a_worker_frozen_beyond_its_session_is_refused(quick, runner, read_committed, protocol):
     run = runner(quick.bootstrap, protocol, 2000)
     frozen = run.start("worker-0", "stop", "flush", 2)
@@ -129,6 +131,7 @@ def test_a_worker_frozen_beyond_its_session_is_refused(quick, runner, read_commi
 
 
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
+@pytest.mark.faults("F75")
 def test_an_heir_waits_for_offsets_that_are_about_to_be_committed(quick, runner, read_committed, protocol):
     run = runner(quick.bootstrap, protocol, 2000)
     frozen = run.start("worker-0", "stop", "send_offsets", 2)
@@ -144,6 +147,7 @@ def test_an_heir_waits_for_offsets_that_are_about_to_be_committed(quick, runner,
 
 
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
+@pytest.mark.faults("F31", "F73")
 def test_a_broker_that_goes_away_under_load_costs_nothing(runner, read_committed, protocol):
     with Cluster(session_timeout_s=2, properties={"group.min.session.timeout.ms": "1000"}) as cluster:
         run = runner(cluster.bootstrap, protocol, 8000)

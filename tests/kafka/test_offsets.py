@@ -26,6 +26,7 @@ def offsets():
         each.close()
 
 
+@pytest.mark.faults("F3")
 async def test_a_coordinator_that_is_made_and_restarted_answers(kafka_to_break, new_topic, offsets):
     at, group = kafka_to_break.bootstrap, uuid.uuid4().hex
     topic = new_topic(2, at=at)

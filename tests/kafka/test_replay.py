@@ -92,6 +92,7 @@ async def test_an_open_transaction_is_waited_for(options, new_topic, writer, boo
     assert seen == [1, 2, 3]
 
 
+@pytest.mark.faults("F72")
 async def test_a_transaction_that_stays_open_stops_the_replay_with_the_coordinates(options, new_topic, writer):
     topic = new_topic(1)
     write(writer, topic, [1])

@@ -117,6 +117,7 @@ def test_a_transaction_produces_flushes_fences_and_commits(scripted):
     assert producer.produced == [("outcomes", b"value", b"key", 3, {"headers": [("h", b"1")]})]
 
 
+@pytest.mark.faults("F72", "F75")
 def test_a_commit_without_an_answer_is_asked_again_and_nothing_else(scripted):
     producer, transactions = scripted(commit_transaction=[retriable(), retriable()])
     run(transactions)
@@ -131,6 +132,7 @@ def test_freshness_counts_from_the_first_attempt_to_send_offsets(scripted, monke
 
 
 @pytest.mark.parametrize("step", ["send_offsets_to_transaction", "commit_transaction"])
+@pytest.mark.faults("F25")
 def test_an_abortable_error_is_flushed_and_aborted(scripted, step):
     producer, transactions = scripted(**{step: [abortable()]})
     with pytest.raises(TransactionAborted) as aborted:
@@ -140,6 +142,7 @@ def test_an_abortable_error_is_flushed_and_aborted(scripted, step):
     run(transactions)
 
 
+@pytest.mark.faults("F31", "F71")
 def test_a_message_that_was_not_delivered_aborts_before_offsets_are_sent(scripted):
     producer, transactions = scripted(undelivered=[KafkaError(KafkaError._MSG_TIMED_OUT)])
     with pytest.raises(TransactionAborted, match="1 messages undelivered, the first for topic outcomes"):
@@ -164,6 +167,7 @@ def test_a_full_queue_is_flushed_once(scripted):
 
 
 @pytest.mark.parametrize("step", ["begin_transaction", "send_offsets_to_transaction", "commit_transaction"])
+@pytest.mark.faults("F72")
 def test_a_fatal_error_ends_without_an_abort(scripted, step):
     producer, transactions = scripted(**{step: [fatal()]})
     with pytest.raises(TransactionFailed, match="fenced") as failed:
@@ -206,8 +210,16 @@ def test_an_abort_without_an_answer_is_asked_again(scripted):
         pytest.param(
             {"send_offsets_to_transaction": [abortable(KafkaError.GROUP_AUTHORIZATION_FAILED)]}, id="group forbidden"
         ),
+        pytest.param(
+            {
+                "undelivered": [KafkaError(KafkaError._PURGE_QUEUE)],
+                "send_offsets_to_transaction": [abortable(KafkaError.TOPIC_AUTHORIZATION_FAILED)],
+            },
+            id="topic forbidden to the transaction",
+        ),
     ],
 )
+@pytest.mark.faults("F15", "F32")
 def test_what_kafka_would_refuse_again_ends(scripted, answers):
     producer, transactions = scripted(**answers)
     with pytest.raises(TransactionFailed, match="Kafka refuses") as failed:
@@ -216,6 +228,7 @@ def test_what_kafka_would_refuse_again_ends(scripted, answers):
     assert "commit_transaction" not in producer.calls
 
 
+@pytest.mark.faults("F32")
 def test_a_missing_topic_is_named_with_its_remedy(scripted):
     producer, transactions = scripted(undelivered=[KafkaError(KafkaError._MSG_TIMED_OUT)])
     producer.missing = True
@@ -223,6 +236,7 @@ def test_a_missing_topic_is_named_with_its_remedy(scripted):
         run(transactions)
 
 
+@pytest.mark.faults("F23")
 def test_a_start_that_is_fenced_means_that_the_instance_is_taken(scripted):
     _, transactions = scripted(init_transactions=[retriable(), fatal()])
     with pytest.raises(InstanceTaken, match=r"group\.route\.worker-0") as taken:
@@ -230,6 +244,7 @@ def test_a_start_that_is_fenced_means_that_the_instance_is_taken(scripted):
     assert taken.value.exit_code == ExitCode.PRECONDITION
 
 
+@pytest.mark.faults("F1")
 def test_a_start_without_an_answer_ends_in_time(scripted, monkeypatch):
     monkeypatch.setattr(transaction, "START_TIMEOUT_S", -1.0)
     producer, transactions = scripted(init_transactions=[retriable(), retriable()])

@@ -40,6 +40,7 @@ def group() -> str:
     return f"g-{uuid.uuid4().hex[:12]}"
 
 
+@pytest.mark.faults("F14")
 async def test_chunks_of_a_lease_are_contiguous_and_bounded(
     bootstrap: str, new_topic: Any, group: str, protocol: str
 ) -> None:
@@ -56,6 +57,7 @@ async def test_chunks_of_a_lease_are_contiguous_and_bounded(
     assert worker.fatal == []
 
 
+@pytest.mark.faults("F77")
 async def test_reading_goes_on_behind_transaction_markers(
     bootstrap: str, new_topic: Any, group: str, protocol: str
 ) -> None:
@@ -70,6 +72,7 @@ async def test_reading_goes_on_behind_transaction_markers(
     assert worker.offsets() == {0: [*range(10), *range(22, 32)], 1: []}
 
 
+@pytest.mark.faults("F19")
 async def test_workers_join_and_leave_under_load(bootstrap: str, new_topic: Any, group: str, protocol: str) -> None:
     topic = new_topic(8)
     first, second = (
@@ -108,6 +111,7 @@ async def test_workers_join_and_leave_under_load(bootstrap: str, new_topic: Any,
         assert offsets == list(range(len(offsets)))
 
 
+@pytest.mark.faults("F22")
 async def test_back_pressure_never_costs_the_membership(
     bootstrap: str, new_topic: Any, group: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,6 +244,7 @@ async def resumed_after_s(worker: Worker, bootstrap: str, paused: Lease) -> floa
     return took_s
 
 
+@pytest.mark.faults("F8")
 async def test_a_committed_offset_outside_the_log_blocks_the_partition(
     bootstrap: str, new_topic: Any, group: str
 ) -> None:
@@ -258,6 +263,7 @@ async def test_a_committed_offset_outside_the_log_blocks_the_partition(
     assert (lease.start_offset, lease.first_read, lease.topic_id is None) == (60, False, False)
 
 
+@pytest.mark.faults("F9")
 async def test_a_first_read_starts_where_the_settings_say(bootstrap: str, new_topic: Any, group: str) -> None:
     topic = new_topic(1)
     fill(bootstrap, topic, partitions=1, records=10)
@@ -283,6 +289,7 @@ async def test_a_revoke_beyond_its_time_ends_the_process(bootstrap: str, new_top
     assert lease.lost
 
 
+@pytest.mark.faults("F91")
 async def test_an_error_in_the_poll_thread_ends_the_process(
     bootstrap: str, new_topic: Any, group: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,6 +307,7 @@ async def test_an_error_in_the_poll_thread_ends_the_process(
     assert lease.lost
 
 
+@pytest.mark.faults("F91")
 async def test_a_call_that_hangs_ends_the_process(
     bootstrap: str, new_topic: Any, group: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,6 +322,7 @@ async def test_a_call_that_hangs_ends_the_process(
     assert worker.fatal == [(ExitCode.WATCHDOG, "the Kafka consumer hangs in poll")]
 
 
+@pytest.mark.faults("F91")
 async def test_a_hook_that_fails_ends_the_process_with_its_code(bootstrap: str, new_topic: Any, group: str) -> None:
     class NotReady(OperatorError):
         exit_code = ExitCode.PRECONDITION

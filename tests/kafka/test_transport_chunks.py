@@ -41,6 +41,7 @@ def shape(chunks: list[tuple[Chunk, int]]) -> list[tuple[int, int, list[int | No
         pytest.param([message(5, size=500), message(6)], [(5, 6, [5]), (6, 7, [6])], id="one-too-large-by-itself"),
     ],
 )
+@pytest.mark.faults("F77")
 def test_cuts_contiguous_chunks(messages, expected):
     cutter = Cutter(lease(5), records_max=3, bytes_max=100)
     assert shape(cutter.cut(messages)) == expected
@@ -83,6 +84,7 @@ def chunk(start: int, records: int) -> Chunk:
     ],
 )
 @pytest.mark.parametrize("unit", ["records", "bytes"])
+@pytest.mark.faults("F14")
 def test_back_pressure_has_a_high_and_a_low_mark(steps, expected, unit):
     of_records = Marks(records_high=4, records_low=1, bytes_high=10**6, bytes_low=10**6)
     of_bytes = Marks(records_high=10**6, records_low=10**6, bytes_high=4_000, bytes_low=1_000)

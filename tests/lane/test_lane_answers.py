@@ -109,6 +109,7 @@ TABLE: dict[str, tuple[PostVerdict, list[Said], list[Said], BatchState | None, P
 
 @pytest.mark.parametrize("history", HISTORIES)
 @pytest.mark.parametrize("answer", TABLE)
+@pytest.mark.faults("F62")
 def test_an_answer_to_a_post(answer, history):
     verdict, certain, in_doubt, state, phase = TABLE[answer]
     driven = Driven(minted_lane())
@@ -133,6 +134,7 @@ def test_an_answer_to_a_post(answer, history):
 
 
 @pytest.mark.parametrize(("history", "expected"), [("shrunk", EXPIRED), ("doubtful and shrunk", UNKNOWN)])
+@pytest.mark.faults("F39")
 def test_an_intent_that_expires_between_attempts(history, expected):
     driven = Driven(minted_lane())
     HISTORIES[history](driven)
@@ -154,6 +156,7 @@ def test_a_batch_whose_last_intent_expires_is_forgotten():
 
 
 @pytest.mark.parametrize("resends_max", [0, 1, 2])
+@pytest.mark.faults("F53", "F62")
 def test_what_stays_in_doubt_ends_as_unknown(resends_max):
     driven = Driven(minted_lane(ambiguous_resends_max=resends_max))
     post = fresh(driven)
@@ -164,6 +167,7 @@ def test_what_stays_in_doubt_ends_as_unknown(resends_max):
     assert driven.lane.idle
 
 
+@pytest.mark.faults("F59")
 def test_what_was_refused_is_dead_with_its_reason():
     driven = Driven(minted_lane())
     write = driven.answer(fresh(driven), Split("400", "receiver", "is invalid"))
@@ -174,11 +178,13 @@ def test_what_was_refused_is_dead_with_its_reason():
     assert not write.events, "a batch that was not accepted does not complete"
 
 
+@pytest.mark.faults("F59")
 def test_what_may_have_been_applied_is_not_dead():
     driven = Driven(minted_lane())
     assert driven.answer(doubtful(driven), Split("400", None, None)).dead == []
 
 
+@pytest.mark.faults("F53")
 def test_a_doubt_lets_one_post_run_until_one_is_accepted():
     driven = Driven(minted_lane(records_max=1, in_flight_max_per_token=2))
     driven.offer([row(number) for number in range(4)])
@@ -219,6 +225,7 @@ def test_nothing_leaves_on_a_token_that_pauses():
 
 
 @pytest.mark.parametrize("kind", ["post", "check"])
+@pytest.mark.faults("F48", "F49")
 def test_a_token_that_is_not_taken_is_replaced_and_forgotten(kind):
     driven = Driven(minted_lane())
     post = fresh(driven)
@@ -285,6 +292,7 @@ def test_statuses_end_a_batch():
     ],
     ids=["pending", "not visible", "throttled", "unreachable", "refused", "no answer"],
 )
+@pytest.mark.faults("F78")
 def test_an_answer_without_statuses_is_asked_for_again(verdict):
     driven = Driven(minted_lane())
     accepted(driven, [row(0)])
@@ -294,6 +302,7 @@ def test_an_answer_without_statuses_is_asked_for_again(verdict):
     assert len(driven.step(400.0)) == 1
 
 
+@pytest.mark.faults("F79")
 def test_a_pending_record_ends_as_unknown_at_the_deadline_and_the_others_with_their_state():
     driven = Driven(minted_lane(status_deadline_s=100.0))
     rows = [row(0), row(1)]
@@ -313,6 +322,7 @@ def test_a_pending_record_ends_as_unknown_at_the_deadline_and_the_others_with_th
     assert driven.now.boot_s - START.boot_s == pytest.approx(101.1, abs=1.5), "one check falls on the deadline itself"
 
 
+@pytest.mark.faults("F78", "F79")
 def test_answers_that_tell_nothing_end_as_unknown_some_time_after_the_deadline():
     driven = Driven(minted_lane(status_deadline_s=100.0))
     accepted(driven, [row(0)])
@@ -352,6 +362,7 @@ def test_best_effort_checks_what_it_can():
     assert said(write) == [(DELIVERED, 1, 1, None, False)]
 
 
+@pytest.mark.faults("F82")
 def test_best_effort_lets_an_overdue_check_give_way_to_a_batch():
     driven = Driven(minted_lane(statuses="best_effort", open_batches_max=1))
     accepted(driven, [row(0)])
@@ -367,6 +378,7 @@ def test_best_effort_lets_an_overdue_check_give_way_to_a_batch():
     assert "ref-1" not in driven.lane.batches
 
 
+@pytest.mark.faults("F79", "F82")
 def test_all_statuses_are_checked_before_another_batch_where_the_bound_is_reached():
     driven = Driven(minted_lane(statuses="all", open_batches_max=1))
     accepted(driven, [row(0)])

@@ -46,6 +46,7 @@ class Line:
         st.tuples(st.floats(0, 40), st.floats(0, 90), st.sampled_from([0.0, 0.3, 1.0]), st.floats(0, 80)), max_size=60
     ),
 )
+@pytest.mark.faults("F40")
 def test_no_window_holds_more_than_the_limit(limit, steps):
     line = Line(Pace(limit))
     for wait_s, latency_s, seen_share, hold_s in steps:
@@ -121,6 +122,7 @@ def test_a_pause_only_grows():
 
 
 @given(ended=st.lists(st.floats(0, 59), max_size=10))
+@pytest.mark.faults("F41")
 def test_a_successor_goes_on_where_the_predecessor_stopped(ended):
     before = Pace(10)
     for ended_s in sorted(ended):

@@ -91,6 +91,7 @@ def test_head_and_started_are_kept():
         pytest.param([("batch/ref-1", encode_entry(BATCH).replace(b'"version":1', b'"version":2'))], id="version"),
     ],
 )
+@pytest.mark.faults("F85")
 def test_what_is_not_understood_is_refused(messages):
     with pytest.raises(UnreadableMessage):
         fold(*messages)
@@ -108,6 +109,7 @@ def test_a_batch_of_a_newer_release_is_refused():
         restore(new_lane(), state, START)
 
 
+@pytest.mark.faults("F69", "F84")
 def test_an_open_attempt_is_flagged_and_sent_again_when_it_can_no_longer_be_running():
     driven = Driven(minted_lane())
     posted(driven)
@@ -126,6 +128,7 @@ def test_an_open_attempt_is_flagged_and_sent_again_when_it_can_no_longer_be_runn
     assert said(successor.answer(post, Accepted("b"))) == [(Status.ACCEPTED, 2, 0, None, True)]
 
 
+@pytest.mark.faults("F69")
 def test_an_open_attempt_that_may_not_be_sent_again_ends_as_unknown():
     driven = Driven(minted_lane())
     posted(driven)
@@ -159,6 +162,7 @@ def test_a_batch_between_attempts_is_sent_again(verdict):
     assert successor.lane.one_at_a_time == isinstance(verdict, Ambiguous)
 
 
+@pytest.mark.faults("F81")
 def test_accepted_batches_are_checked_spread_over_some_seconds():
     driven = Driven(minted_lane())
     driven.answer(posted(driven), Accepted("batch-1"))
@@ -169,6 +173,7 @@ def test_accepted_batches_are_checked_spread_over_some_seconds():
     assert check.batch_id == "batch-1"
 
 
+@pytest.mark.faults("F35")
 def test_intents_that_are_read_again_are_dropped_and_their_pairs_still_travel():
     driven = Driven(minted_lane(records_max=1))
     rows = [row(0, receiver="r"), row(1, receiver="r"), row(2)]

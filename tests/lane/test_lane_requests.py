@@ -122,6 +122,7 @@ def test_the_most_urgent_leave_first():
     assert [one.row.source_offset for one in driven.post().held] == [3, 2]
 
 
+@pytest.mark.faults("F53")
 def test_no_more_posts_are_in_flight_than_allowed():
     driven = Driven(minted_lane(records_max=1, in_flight_max_per_token=2))
     driven.offer([row(number) for number in range(4)])
@@ -132,6 +133,7 @@ def test_no_more_posts_are_in_flight_than_allowed():
     assert isinstance(driven.post(1.0), Post)
 
 
+@pytest.mark.faults("F39")
 def test_intents_expire_as_soon_as_they_can_no_longer_be_sent():
     driven = Driven(new_lane())
     driven.offer([row(0, ends_at=START.wall_ms + 90_000), row(1)], offset=3)
@@ -144,6 +146,7 @@ def test_intents_expire_as_soon_as_they_can_no_longer_be_sent():
     assert entry(write, f"cursor/{ACCOUNT}") == CursorEntry(Place(3, 1))
 
 
+@pytest.mark.faults("F39")
 def test_an_intent_that_cannot_be_answered_in_time_is_not_sent():
     driven = Driven(minted_lane(expiry_margin_ms=30_000))
     driven.offer([row(0, ends_at=START.wall_ms + 30_900), row(1)])
@@ -167,6 +170,7 @@ def test_a_full_lane_says_so():
     assert driven.lane.full
 
 
+@pytest.mark.faults("F49")
 def test_a_token_that_is_gone_when_its_post_may_leave_is_replaced():
     driven = Driven(minted_lane())
     driven.offer([row(0)])

@@ -44,6 +44,7 @@ def test_the_first_token_is_asked_for_at_once_and_once():
     assert pool.mint_at(START) == float("inf")
 
 
+@pytest.mark.faults("F49")
 def test_a_token_is_renewed_before_it_is_put_away():
     pool, token = with_token()
     assert pool.mint_at(START) == START.boot_s + TOKEN_USE_S - RENEW_EARLY_S
@@ -62,6 +63,7 @@ def test_a_dropped_token_is_replaced_at_once():
     assert pool.mint_at(START) <= START.boot_s
 
 
+@pytest.mark.faults("F46")
 def test_a_failed_mint_is_tried_again_later_and_honours_the_server():
     pool = tokens()
     pool.start_mint(START)
@@ -100,6 +102,7 @@ def test_no_secret_is_shown():
         max_size=40,
     ),
 )
+@pytest.mark.faults("F40", "F46")
 def test_mints_keep_their_quota_over_restarts(mints_max, steps):
     """The server sees an attempt as late as it can; clocks of owners differ by up to 5 s."""
     owners = Owners(mints_max)
@@ -152,6 +155,7 @@ class Owners:
             self.pool.minted("secret", self.now())
 
 
+@pytest.mark.faults("F40", "F41")
 def test_after_a_crash_a_known_token_rests_until_its_requests_have_been_forgotten():
     pool, token = with_token(limit=3)
     token.pace.take(START.boot_s)
@@ -171,6 +175,7 @@ def test_the_rest_after_a_crash_survives_a_hand_over():
     assert same.pace.free(after(60.0).boot_s) == 0
 
 
+@pytest.mark.faults("F41")
 def test_a_released_token_goes_on_at_once_with_its_use():
     pool, token = with_token(limit=3)
     token.pace.take(START.boot_s)

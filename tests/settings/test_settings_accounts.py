@@ -74,6 +74,7 @@ UNUSABLE = [
 
 
 @pytest.mark.parametrize(("content", "expected"), UNUSABLE)
+@pytest.mark.faults("F88")
 def test_an_unusable_file_is_named_and_not_quoted(tmp_path, content, expected):
     path = tmp_path / "key"
     path.write_bytes(content)
@@ -102,6 +103,7 @@ def test_an_account_that_is_not_configured_has_no_credentials():
         book_of(key_id="k", api_key="s").credentials(SECOND)
 
 
+@pytest.mark.faults("F88")
 def test_a_key_is_rotated_as_the_kubelet_does_it(tmp_path):
     mount(tmp_path, "..first", "old-key")
     book = book_of(key_id="k", api_key_file=str(tmp_path / "api-key"))
@@ -121,6 +123,7 @@ def test_a_file_that_did_not_change_is_not_read_again(tmp_path, monkeypatch):
     assert book.credentials(FIRST) is first
 
 
+@pytest.mark.faults("F88")
 def test_a_file_that_went_away_is_told_and_its_return_is_seen(tmp_path):
     path = tmp_path / "key"
     path.write_text("old-key")

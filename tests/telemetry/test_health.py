@@ -19,6 +19,7 @@ class Clock:
         return self.now_s
 
 
+@pytest.mark.faults("F87")
 def test_a_worker_lives_as_long_as_its_loop_beats():
     clock = Clock()
     health = Health(clock, beat_age_max_s=30)
@@ -58,6 +59,7 @@ class CountingHealth(Health):
         self._on_beat(self._beats)
 
 
+@pytest.mark.faults("F87")
 async def test_the_heartbeat_beats_and_measures_until_cancelled():
     third = asyncio.Event()
     registry = CollectorRegistry()

@@ -40,6 +40,7 @@ def test_a_token_is_minted_only_once_the_attempt_is_durable(play):
     play(story)
 
 
+@pytest.mark.faults("F70")
 def test_a_post_leaves_only_once_its_batch_is_durable(play):
     async def story():
         shell = Shell()
@@ -84,6 +85,7 @@ def test_a_lane_is_stepped_when_its_time_has_come(play):
     play(story)
 
 
+@pytest.mark.faults("F21")
 def test_nothing_leaves_on_a_lease_that_is_ending(play):
     async def story():
         shell = Shell()
@@ -100,6 +102,7 @@ def test_nothing_leaves_on_a_lease_that_is_ending(play):
     play(story)
 
 
+@pytest.mark.faults("F5", "F21")
 def test_a_lease_that_no_commit_has_confirmed_lately_is_confirmed_first(play):
     async def story():
         shell = Shell()
@@ -143,6 +146,7 @@ def test_a_lease_lost_while_it_is_confirmed_lets_nothing_leave(play):
     play(story)
 
 
+@pytest.mark.faults("F20")
 def test_an_answer_that_comes_after_the_lease_is_lost_is_dropped(play):
     async def story():
         shell = Shell()
@@ -158,6 +162,7 @@ def test_an_answer_that_comes_after_the_lease_is_lost_is_dropped(play):
     play(story)
 
 
+@pytest.mark.faults("F18")
 def test_an_answer_that_comes_while_the_lease_ends_is_recorded(play):
     async def story():
         shell = Shell()
@@ -174,6 +179,7 @@ def test_an_answer_that_comes_while_the_lease_ends_is_recorded(play):
     play(story)
 
 
+@pytest.mark.faults("F91")
 def test_a_request_that_fails_unexpectedly_ends_the_worker(play):
     async def story():
         shell = Shell()
@@ -185,6 +191,7 @@ def test_a_request_that_fails_unexpectedly_ends_the_worker(play):
     play(story)
 
 
+@pytest.mark.faults("F91")
 def test_a_unit_that_fails_for_another_reason_than_its_lease_ends_the_worker(play):
     async def story():
         shell = Shell()
@@ -210,6 +217,7 @@ def test_chunks_of_a_partition_that_is_not_ours_any_more_are_left_alone(play):
     play(story)
 
 
+@pytest.mark.faults("F39")
 def test_an_intent_that_ends_too_soon_expires_without_a_token(play):
     async def story():
         shell = Shell()

@@ -80,6 +80,7 @@ def by_topic(messages):
     return found
 
 
+@pytest.mark.faults("F27")
 def test_a_chunk_of_mixed_messages_is_counted_and_loses_none():
     ended = {"starts_at": START_MS - 60_000, "ends_at": START_MS - 1}
     result = routed(
@@ -190,6 +191,7 @@ def test_a_lost_unit_does_not_end_the_routing(play):
     play(story)
 
 
+@pytest.mark.faults("F31")
 def test_units_that_wait_for_their_commit_are_bounded(play):
     async def story():
         committer = MemoryCommitter()

@@ -35,6 +35,7 @@ def rows(count, first=0):
     return [row(first + number) for number in range(count)]
 
 
+@pytest.mark.faults("F14", "F62")
 def test_a_full_lane_pauses_its_partition_once_until_there_is_room(play):
     async def story():
         shell, flow = Shell(), Flow()
@@ -60,6 +61,7 @@ def test_a_full_lane_pauses_its_partition_once_until_there_is_room(play):
     play(story)
 
 
+@pytest.mark.faults("F14")
 def test_all_lanes_of_a_worker_share_a_bound(play):
     async def story():
         shell, flow = Shell(), Flow()

@@ -61,6 +61,7 @@ def states(shell):
     ("state", "waits_s"),
     [pytest.param(BatchState.UNSENT, 0, id="unsent"), pytest.param(BatchState.OPEN, 35, id="open")],
 )
+@pytest.mark.faults("F84")
 def test_a_batch_in_the_journal_is_sent_again_once_no_predecessor_can_be_sending_it(play, state, waits_s):
     async def story():
         shell = Shell()
@@ -80,6 +81,7 @@ def test_a_batch_in_the_journal_is_sent_again_once_no_predecessor_can_be_sending
     play(story)
 
 
+@pytest.mark.faults("F69", "F84")
 def test_an_attempt_that_may_have_been_applied_is_flagged_in_the_journal_before_anything_else(play):
     async def story():
         shell = Shell()
@@ -91,6 +93,7 @@ def test_an_attempt_that_may_have_been_applied_is_flagged_in_the_journal_before_
     play(story)
 
 
+@pytest.mark.faults("F35")
 def test_what_the_journal_has_taken_is_not_taken_again(play):
     async def story():
         shell = Shell()
@@ -115,6 +118,7 @@ def test_every_account_in_the_journal_gets_its_lane(play):
     play(story)
 
 
+@pytest.mark.faults("F41")
 def test_a_token_that_was_handed_over_is_used_again(play):
     async def story():
         shell = Shell()
@@ -141,6 +145,7 @@ HEAD = HeadEntry("topic-1", 40)
         pytest.param({"start": 40, "topic_id": "topic-2"}, "created anew", id="another topic of the same name"),
     ],
 )
+@pytest.mark.faults("F9", "F10")
 def test_a_journal_that_contradicts_the_group_blocks_the_partition(play, start, words):
     async def story():
         shell = Shell()
@@ -176,6 +181,7 @@ async def at_work(shell):
     return take_over
 
 
+@pytest.mark.faults("F18", "F83")
 def test_giving_up_waits_for_running_requests_and_then_hands_over(play):
     async def story():
         shell = Shell()
@@ -197,6 +203,7 @@ def test_giving_up_waits_for_running_requests_and_then_hands_over(play):
     play(story)
 
 
+@pytest.mark.faults("F83")
 def test_a_batch_that_was_written_and_not_sent_is_handed_over_as_unsent(play):
     async def story():
         shell = Shell()
@@ -233,6 +240,7 @@ def test_a_hand_over_is_durable_before_the_partition_is_given_up(play):
     play(story)
 
 
+@pytest.mark.faults("F5", "F20")
 def test_what_is_lost_is_forgotten_at_once(play):
     async def story():
         shell = Shell()
