@@ -36,6 +36,7 @@ COMMANDS = {
     "accounts": Entry("streams.cli.accounts:accounts_app", "Show the accounts, pause and resume them.", OPERATE),
     "batches": Entry("streams.cli.batches:batches_app", "Show the open batches, resolve those in doubt.", OPERATE),
     "worker": Entry("streams.cli.worker:worker", "Run a worker: intents in, batches out, outcomes back.", OPERATE),
+    "verify": Entry("streams.cli.verify:verify", "Account for every intent, and for the API's budget.", OPERATE),
     "validate": Entry("streams.cli.validate:validate", "Check call intents in a file, offline.", INTEGRATE),
     "publish": Entry("streams.cli.publish:publish", "Publish call intents, synthetic or from a file.", INTEGRATE),
     "outcomes": Entry("streams.cli.outcomes:outcomes_app", "Follow what became of the intents.", INTEGRATE),

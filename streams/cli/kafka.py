@@ -19,6 +19,7 @@ from streams.contracts.exits import ExitCode, OperatorError
 from streams.kafka.client_config import KafkaOptions
 from streams.kafka.follow import TopicMissing
 from streams.kafka.replay import ReplayStalled
+from streams.settings import Settings
 from streams.settings.load import read_layers, settings_of
 from streams.settings.sections import TopicSettings
 
@@ -34,7 +35,7 @@ class KafkaView:
     """Where Kafka is, what the topics are called, and the ids of the accounts in the settings, if these list any.
 
     ``partitions`` is the number of partitions of parcels and journal. ``mints_per_30_min`` is the limit of each of
-    these accounts.
+    these accounts. ``settings`` has placeholders for what is not asked for.
     """
 
     options: KafkaOptions
@@ -42,6 +43,7 @@ class KafkaView:
     partitions: int
     account_ids: tuple[str, ...]
     mints_per_30_min: Mapping[str, int]
+    settings: Settings
 
 
 def kafka_view(config: Path | None, bootstrap_servers: str | None = None) -> KafkaView:
@@ -64,7 +66,7 @@ def kafka_view(config: Path | None, bootstrap_servers: str | None = None) -> Kaf
     )
     book = {} if "accounts" in missing else AccountBook(settings)
     mints = {account_id: account.limits.token_mints_per_30_min for account_id, account in book.items()}
-    return KafkaView(options, kafka.topics, kafka.partitions, tuple(book), mints)
+    return KafkaView(options, kafka.topics, kafka.partitions, tuple(book), mints, settings)
 
 
 class TopicNotThere(OperatorError):

@@ -8,6 +8,10 @@ from typing import Literal, NamedTuple
 
 import orjson
 
+from streams.contracts.errors import UnreadableMessage
+
+VERSION = 1
+
 RequestKind = Literal["post", "check", "mint"]
 
 
@@ -26,4 +30,19 @@ class RequestRecord(NamedTuple):
 
 def encode_request(record: RequestRecord) -> bytes:
     """The value of one message of the requests topic; its key is the account id."""
-    return orjson.dumps({"kind": "request", "version": 1, **record._asdict()})
+    return orjson.dumps({"kind": "request", "version": VERSION, **record._asdict()})
+
+
+def decode_request(value: bytes | None) -> RequestRecord:
+    """Read a message of the requests topic.
+
+    Raises:
+        UnreadableMessage: It is not a request record of a version this release knows.
+    """
+    try:
+        message = orjson.loads(value or b"")
+        if message["kind"] != "request" or message["version"] != VERSION:
+            raise UnreadableMessage("request record", f"kind {message['kind']!r} version {message['version']!r}")
+        return RequestRecord(*(message[name] for name in RequestRecord._fields))
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise UnreadableMessage("request record", type(error).__name__) from None
