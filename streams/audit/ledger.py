@@ -58,6 +58,7 @@ class LedgerBook:
         self.budget = Budget(exact=True)
         self.indistinguishable = 0
         self._unmatched: dict[int, str] = {}
+        self._outside = Table()
         self._intents = intents
         self._report = report
         self._ordinals = Table(intents.count)
@@ -81,7 +82,9 @@ class LedgerBook:
 
     def outside(self, record: Record) -> None:
         """An intent that is not in the range, and may have been applied all the same."""
-        self._unmatched.pop(record.identity, None)
+        identity = record.identity
+        self._outside.add(identity, 0)
+        self._unmatched.pop(identity, None)
 
     def applied(self) -> tuple[int, int]:
         """How many intents were applied, and how many of them more than once."""
@@ -134,7 +137,7 @@ class LedgerBook:
             ordinal = self._ordinals.get(identity)
             if ordinal >= 0:
                 self._apply(ordinal, record, account, batch)
-            elif len(self._unmatched) < _UNMATCHED_MAX:
+            elif self._outside.get(identity) < 0 and len(self._unmatched) < _UNMATCHED_MAX:
                 self._unmatched[identity] = where
         if len(identities) < len(records):
             self._report(Anomaly.RECORD_TWICE, f"{where}: {len(records)} records, {len(identities)} different")
