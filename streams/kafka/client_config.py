@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from streams.contracts.kafka_properties import PROMISES
+from streams.kafka.client_log import CLIENT_LOG
 
 GroupProtocol = Literal["consumer", "classic"]
 
@@ -115,6 +116,7 @@ def producer_config(options: KafkaOptions, transactional_id: str) -> dict[str, A
         "queue.buffering.max.messages": 0,
     }
     promises = {
+        "logger": CLIENT_LOG,
         "transactional.id": transactional_id,
         "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
         "enable.idempotence": True,
@@ -134,8 +136,8 @@ def plain_producer_config(options: KafkaOptions) -> dict[str, Any]:
 
 
 def admin_config(options: KafkaOptions) -> dict[str, Any]:
-    """An admin client."""
-    return _config(options, {}, {}, _PRODUCER_ONLY | _CONSUMER_ONLY)
+    """An admin client. It says nothing by itself: nobody polls it for what it has to say, and whoever asks is told."""
+    return _config(options, {"log_level": 0}, {}, _PRODUCER_ONLY | _CONSUMER_ONLY)
 
 
 def transactional_id(options: KafkaOptions, name: str) -> str:
@@ -144,6 +146,7 @@ def transactional_id(options: KafkaOptions, name: str) -> str:
 
 
 _READING: Final[dict[str, Any]] = {
+    "logger": CLIENT_LOG,
     "isolation.level": "read_committed",
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,

@@ -25,6 +25,7 @@ from streams.contracts.exits import ExitCode
 from streams.kafka.chunks import Cutter
 from streams.kafka.claim import Backlog, Claim, Hold
 from streams.kafka.client_config import GroupProtocol, consumer_config
+from streams.kafka.client_log import SPARING
 from streams.kafka.lease import Chunk
 from streams.kafka.membership import is_member
 from streams.kafka.transport_options import TransportOptions
@@ -101,6 +102,7 @@ class PollThread:
         self._client_log.parent = logger
         # The client calls a refusal that we answer a fatal error, in a line of its own.
         self._client_log.addFilter(lambda record: not self._is_refusal(record.getMessage()))
+        self._client_log.addFilter(SPARING)
         self._kicks: set[Claim] = set()
         self._kick_all_until_s = 0.0
         self._complained_s: dict[int, float] = {}
@@ -179,7 +181,7 @@ class PollThread:
             self.ended.set_result(None)
 
     def _be_member(self) -> None:
-        consumer = Consumer(consumer_config(self._options.kafka, self._protocol), logger=self._client_log)
+        consumer = Consumer(consumer_config(self._options.kafka, self._protocol) | {"logger": self._client_log})
         try:
             consumer.subscribe(
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost

@@ -21,8 +21,19 @@ from streams.telemetry.masking import mask_fields
 Format = Literal["auto", "json", "console"]
 Level = Literal["debug", "info", "warning", "error"]
 
-# Libraries that tell of every request, or of what is expected, at info.
-_QUIET = ("httpx", "httpcore", "aiohttp.access", "asyncio", "aiokafka", "faust", "mode")
+# Libraries that tell of every request, or of what is expected, at info. The last two are ours: Faust names its services
+# after the modules of their classes, and tells of every service that starts or stops.
+_QUIET = (
+    "httpx",
+    "httpcore",
+    "aiohttp.access",
+    "asyncio",
+    "aiokafka",
+    "faust",
+    "mode",
+    "streams.kafka.transport",
+    "streams.kafka.faust_seam",
+)
 
 
 def configure_logging(format: Format = "auto", level: Level = "info") -> None:  # noqa: A002 - the setting's name

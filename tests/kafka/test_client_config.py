@@ -53,6 +53,8 @@ def test_every_refused_property_that_we_set_has_our_value(name):
         "compression.type",
         "queue.buffering.max.messages",
         "check.crcs",
+        "log_level",
+        "logger",
     }
     assert set(config) - tuning <= PROMISES.keys()
 
