@@ -108,6 +108,8 @@ class Committer:
         self._lock = threading.Lock()
         self._work = threading.Event()
         self._stopping = threading.Event()
+        # What the thread is committing; left where it fails.
+        self._taken: list[Waiting] = []
         self._fresh: dict[Lease, float] = {}
         self._newest: dict[Lease, asyncio.Future[None]] = {}
         self._has_committed = False
@@ -198,10 +200,11 @@ class Committer:
         except Exception as error:  # noqa: BLE001 - whatever it is, the fate of a transaction is unknown
             self._end(ExitCode.CRASH, f"{type(error).__name__} in the committer: {error}")
         finally:
+            # Only now, so that the reason is told before those who wait fail for want of a committer.
             self._stopping.set()
             with self._lock:
                 left = self._queue.drop_all()
-            self._call_loop(_wake_stopped, left)
+            self._call_loop(_wake_stopped, [*self._taken, *left])
             self._call_loop(_settle, self._ended, None)
 
     def _commit_until_stopped(self) -> None:
@@ -219,14 +222,11 @@ class Committer:
             self._stopping.wait(max(0.0, begun_s + self._limits.gap_s - time.monotonic()))
             begun_s = time.monotonic()
             with self._lock:
-                units = self._queue.take(self._limits.messages_max, self._limits.bytes_max)
+                self._taken = self._queue.take(self._limits.messages_max, self._limits.bytes_max)
                 if self._queue:
                     self._work.set()
-            try:
-                self._commit(transactions, units)
-            except BaseException:
-                self._call_loop(_wake_stopped, units)
-                raise
+            self._commit(transactions, self._taken)
+            self._taken = []
         transactions.close()
 
     def _commit(self, transactions: Transactions, units: list[Waiting]) -> None:

@@ -306,6 +306,29 @@ async def test_a_second_worker_with_the_same_name_takes_over_and_the_first_ends(
     assert others.fatal.empty()
 
 
+async def test_the_reason_is_told_before_those_who_wait_fail(bench, monkeypatch):
+    await bench.submit(bench.leases[0], b"x", next_offset=1)
+    failed_first = []
+
+    async def look():
+        failed_first.append(waiting.done())
+
+    def told(code, reason):
+        # On the loop, so behind whatever was handed to it before.
+        asyncio.run_coroutine_threadsafe(look(), loop).result(10)
+        bench.seen.on_fatal(code, reason)
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(bench.committer, "_on_fatal", told)
+    second = bench.another(Seen())
+    await second.start()
+    waiting = bench.submit(bench.leases[0], b"y", next_offset=2)
+    _code, reason = await bench.seen.fatal.get()
+    assert failed_first == [False]
+    assert "another worker runs as" in reason
+    await second.stop()
+
+
 async def test_a_worker_that_is_fenced_before_it_committed_anything_says_that_its_name_is_taken(bench):
     second = bench.another(Seen())
     await second.start()
