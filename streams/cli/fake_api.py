@@ -18,7 +18,7 @@ import typer
 import yaml
 
 from streams.contracts.exits import ExitCode, OperatorError
-from streams.sandbox.fake_api import Credentials, FakeOptions, FakeTruecaller, FaultPlan
+from streams.sandbox.fake_api import Credentials, FakeOptions, FakeTruecaller, FaultPlan, LedgerError
 
 
 class Limits(StrEnum):
@@ -73,7 +73,7 @@ def fake_api(
     try:
         stopped_by = asyncio.run(_serve(options))
     except OSError as error:
-        raise OperatorError(f"the fake API cannot start: {error.strerror or error}") from None
+        raise OperatorError(f"the fake API cannot run: {_told(error, options)}") from None
     raise typer.Exit(ExitCode.INTERRUPTED if stopped_by is signal.SIGINT else ExitCode.DONE)
 
 
@@ -106,6 +106,12 @@ def _account(path: Path, number: int, entry: object) -> tuple[str, Credentials]:
     return account_id, Credentials(entry["key_id"], entry["api_key"])
 
 
+def _told(error: OSError, options: FakeOptions) -> str:
+    if isinstance(error, LedgerError):
+        return f"--ledger {options.ledger}: {error.strerror}"
+    return f"--host {options.host} --port {options.port}: {error.strerror or error}"
+
+
 def _stop_once(stop: asyncio.Future[signal.Signals], number: signal.Signals) -> None:
     if not stop.done():
         stop.set_result(number)
@@ -117,11 +123,11 @@ async def _serve(options: FakeOptions) -> signal.Signals:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _stop_once, stop, number)
     fake = FakeTruecaller(options)
-    url = await fake.start()
-    ready = {"event": "fake_api_ready", "url": url, "limits": options.limits, "ledger": str(options.ledger or "")}
-    sys.stdout.write(orjson.dumps(ready).decode() + "\n")
-    sys.stdout.flush()
     try:
+        url = await fake.start()
+        ready = {"event": "fake_api_ready", "url": url, "limits": options.limits, "ledger": str(options.ledger or "")}
+        sys.stdout.write(orjson.dumps(ready).decode() + "\n")
+        sys.stdout.flush()
         return await stop
     finally:
         await fake.stop()

@@ -10,6 +10,7 @@ import aiohttp
 import orjson
 import pytest
 
+from streams.cli import app
 from streams.cli.fake_api import read_accounts
 from streams.contracts.exits import OperatorError
 from streams.sandbox.fake_api import Credentials, FakeOptions, FakeTruecaller, FaultPlan, SystemClock
@@ -193,6 +194,20 @@ async def test_the_command_says_when_it_listens_and_stops_on_a_signal(tmp_path, 
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        pytest.param(["--ledger", "{tmp}/no/l"], "--ledger {tmp}/no/l: No such file or directory", id="no directory"),
+        pytest.param(["--ledger", "/dev/full"], "--ledger /dev/full: No space left on device", id="no space"),
+        pytest.param(["--host", "256.0.0.1"], "--host 256.0.0.1 --port 0: ", id="no address"),
+    ],
+)
+def test_what_keeps_the_command_from_running_is_named(tmp_path, capsys, arguments, complaint):
+    with pytest.raises(OperatorError) as told:
+        app(["fake-api", "--port=0", *(each.format(tmp=tmp_path) for each in arguments)], standalone_mode=False)
+    assert f"the fake API cannot run: {complaint.format(tmp=tmp_path)}" in str(told.value)
 
 
 ENTRY = f"{{id: {ACCOUNT.upper()}, key_id: k, api_key: s}}"

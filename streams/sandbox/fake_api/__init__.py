@@ -8,6 +8,7 @@ reading is taken, so that what passes here has a chance to pass there.
 from streams.sandbox.fake_api.api import Credentials, FakeStats
 from streams.sandbox.fake_api.clock import Clock, Moment, SystemClock
 from streams.sandbox.fake_api.faults import FaultPlan
+from streams.sandbox.fake_api.ledger import LedgerError
 from streams.sandbox.fake_api.server import FakeOptions, FakeTruecaller
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "FakeStats",
     "FakeTruecaller",
     "FaultPlan",
+    "LedgerError",
     "Moment",
     "SystemClock",
 ]

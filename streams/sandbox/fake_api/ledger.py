@@ -12,21 +12,31 @@ from typing import Any
 import orjson
 
 
+class LedgerError(OSError):
+    """The ledger cannot be opened or written."""
+
+
 class Ledger:
-    """Appends to ``path``; without one it writes nothing."""
+    """Appends to ``path``; without one it writes nothing. Raises :class:`LedgerError` where it cannot."""
 
     def __init__(self, path: Path | None) -> None:
         self._file: int | None = None
         if path is not None:
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise LedgerError(error.errno, error.strerror, error.filename) from None
 
     def write(self, entry: dict[str, Any]) -> None:
         """Append one line."""
         if self._file is None:
             return
         line = memoryview(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
-        while line:
-            line = line[os.write(self._file, line) :]
+        try:
+            while line:
+                line = line[os.write(self._file, line) :]
+        except OSError as error:
+            raise LedgerError(error.errno, error.strerror) from None
 
     def close(self) -> None:
         """Close the file."""
