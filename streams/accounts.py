@@ -6,6 +6,7 @@ symbolic link). What must stay true: no repr, error or log of ours holds a crede
 """
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,7 +158,10 @@ def _half(account: AccountSettings, name: str, environ: Mapping[str, str]) -> st
 
 def _read_file(where: str, path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        # Without O_NONBLOCK a pipe that nobody writes to would hold up whoever reads it, which is the event loop.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123 - a descriptor
+            if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+                raise ConfigError(f"{where}: is a pipe; name a file, it is read more than once")
             content = file.read(CREDENTIAL_BYTES_MAX + 1)
     except OSError as error:
         raise ConfigError(

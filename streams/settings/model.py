@@ -78,8 +78,8 @@ class Settings(BaseSettings):
     def _related(self) -> Self:
         ids = [account.id for account in self.accounts]
         problems = []
-        if len(set(ids)) < len(ids):
-            problems.append("accounts: an id stands twice; list each account once")
+        if twice := sorted({each for each in ids if ids.count(each) > 1}):
+            problems.append(f"accounts: {', '.join(twice)} stands twice; list each account once")
         if self.default_account is not None and self.default_account not in ids:
             problems.append("default_account: is not in accounts; add it there or name one that is")
         if self.lane.intents_max < self.window.records_max:

@@ -15,6 +15,8 @@ from streams.settings.tree import children, leaves
 _NUMBER = re.compile(r"-?\d{1,9}(\.\d{1,9})?")
 _SERVICE_LINK = re.compile(r"(?i)_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$")
 
+_A_NUMBER = "is a number"
+
 Location = tuple[int | str, ...]
 
 
@@ -111,6 +113,8 @@ def _text(kind: str, location: Location, value: Any) -> str:
         what = _quoted(value)
     elif isinstance(value, str):
         what = "is not of the right form"
+    elif what == _A_NUMBER:
+        what = f"{_A_NUMBER}; write text in quotes"
     return f"{what}; set {leaf.values}"
 
 
@@ -136,7 +140,7 @@ def _kind_of(value: Any) -> str:
         case bool():
             return "is true or false"
         case _:
-            return "is a number; write text in quotes" if isinstance(value, int | float) else "is of another kind"
+            return _A_NUMBER if isinstance(value, int | float) else "is of another kind"
 
 
 def _nearest(path: str) -> str:

@@ -52,6 +52,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise UnusableFile(f"{where}is not YAML: {error.problem}; mend the line or the one before") from None
+    except RecursionError:
+        raise UnusableFile("is nested too deeply; name callstream's YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError):
         raise UnusableFile("is not YAML in UTF-8; name callstream's YAML file") from None
     if tree is None:

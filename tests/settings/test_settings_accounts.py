@@ -1,5 +1,6 @@
 """Accounts: what holds for each, and credentials that follow their files."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,15 @@ def test_an_unusable_file_is_named_and_not_quoted(tmp_path, content, expected):
 
     assert f"account {FIRST}: api_key_file {path}: " in str(raised.value)
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_does_not_hold_up_whoever_reads_it(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    (problem,) = book_of(key_id="k", api_key_file=str(path)).check()
+
+    assert problem == f"account {FIRST}: api_key_file {path}: is a pipe; name a file, it is read more than once"
 
 
 def test_everything_that_is_missing_is_told_at_once(tmp_path):

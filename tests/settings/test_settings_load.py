@@ -166,7 +166,7 @@ WRONG = [
         {"account__api_key_file": "/f"}, ["accounts[0]: needs exactly one of api_key", "has api_key and"], id="two keys"
     ),
     pytest.param({"account__key_id": None}, ["accounts[0]: needs exactly one of key_id", "has none"], id="no key id"),
-    pytest.param({"accounts": MINIMAL["accounts"] * 2}, ["accounts: an id stands twice"], id="account twice"),
+    pytest.param({"accounts": MINIMAL["accounts"] * 2}, [f"accounts: {ACCOUNT} stands twice"], id="account twice"),
     pytest.param({"default_account": OTHER}, ["default_account: is not in accounts"], id="default is no account"),
     pytest.param({"account__policy": "drop"}, ["accounts[0].policy: is 'drop'; set one of retry, hold"], id="policy"),
     pytest.param({"labels": "warn"}, ["labels: 'warn' is not supported", 'set "off"'], id="labels"),
@@ -278,6 +278,7 @@ UNUSABLE = [
     pytest.param("1: 2\n", "is no mapping", id="number as key"),
     pytest.param("a: !!python/object:os.system {}\n", "is not YAML", id="object"),
     pytest.param("a: " + "x" * 2**20, "larger than 1 MiB", id="huge"),
+    pytest.param("a: " + "[" * 5000 + "]" * 5000, "is nested too deeply", id="deep"),
 ]
 
 
