@@ -25,7 +25,7 @@ from streams.contracts.outcome import Status
 from streams.kafka.client_config import reader_config
 from streams.kafka.follow import Follower
 
-outcomes_app = typer.Typer(no_args_is_help=True, help="Look at what became of intents.")
+outcomes_app = typer.Typer(add_completion=False, no_args_is_help=True, help="Look at what became of intents.")
 
 _WAIT_S = 0.2
 

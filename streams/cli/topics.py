@@ -12,7 +12,7 @@ from streams.contracts.exits import ExitCode
 from streams.kafka import topics
 from streams.kafka.client_config import admin_config
 
-topics_app = typer.Typer(no_args_is_help=True, help="Create the Kafka topics, or check them.")
+topics_app = typer.Typer(add_completion=False, no_args_is_help=True, help="Create the Kafka topics, or check them.")
 
 
 @topics_app.callback()
@@ -59,8 +59,7 @@ def check(
 
 
 def _admin(view: KafkaView) -> AdminClient:
-    # What Kafka answers is said in our own words; the library's log would repeat it.
-    return AdminClient(admin_config(view.options) | {"log_level": 0})
+    return AdminClient(admin_config(view.options))
 
 
 def _specs(view: KafkaView) -> tuple[topics.TopicSpec, ...]:
