@@ -21,7 +21,6 @@ from streams.kafka.lease import Chunk
 from streams.kafka.replay import replay
 from streams.kafka.topics import require, topic_specs
 from streams.kafka.transport import FAUST_SETTINGS, TransportOptions, chunk_topic, install
-from streams.kafka.transport_options import end_process
 from streams.lane.lane import Lane
 from streams.lane.recovery import JournalFold
 from streams.lane.state import Tools
@@ -64,20 +63,27 @@ def create_app(settings: Settings) -> WorkerProcess:
     def group_metadata() -> bytes | None:
         return ownership.group_metadata()
 
+    def on_fatal(code: int, reason: str) -> None:
+        process.end(code, reason)
+
     def committer(name: Literal["route", "lanes"]) -> Committer:
         observe = metrics.commit_observer(name)
-        return Committer(kafka, name=name, group_metadata=group_metadata, on_fatal=end_process, observe=observe)
+        return Committer(kafka, name=name, group_metadata=group_metadata, on_fatal=on_fatal, observe=observe)
 
     to_route, to_lanes = committer("route"), committer("lanes")
     requests = LaneRequests(client, accounts, settings.api.submit_version)
-    runner = LaneRunner(to_lanes, requests, encoding, LaneObserver(metrics), end_process)
+    runner = LaneRunner(to_lanes, requests, encoding, LaneObserver(metrics), on_fatal)
     take_over = TakeOver(
         runner, _journal_reader(kafka, settings.kafka.topics.journal), _lane_factory(settings, accounts)
     )
     hooks = PartitionHooks(settings.kafka.topics.parcels, take_over, to_route, to_lanes, metrics)
     app = faust.App("callstream", **FAUST_SETTINGS)
     transport = TransportOptions(
-        kafka=kafka, hooks=hooks, start_at=settings.kafka.start_at, revoke_timeout_s=REVOKE_BOUND_S
+        kafka=kafka,
+        hooks=hooks,
+        start_at=settings.kafka.start_at,
+        revoke_timeout_s=REVOKE_BOUND_S,
+        on_fatal=on_fatal,
     )
     ownership = install(app, transport)
     submitter = Submitter(runner, ownership, settings.lane.intents_max, settings.worker_intents_max)
@@ -87,11 +93,12 @@ def create_app(settings: Settings) -> WorkerProcess:
     sampler = ConsumingSampler(
         settings.kafka.topics.intents, settings.kafka.topics.parcels, ownership, runner, metrics, health
     )
-    return WorkerProcess(
+    process = WorkerProcess(
         instance=kafka.instance,
         app=app,
         committers=(to_route, to_lanes),
         runner=runner,
+        take_over=take_over,
         housekeeping=Housekeeping(runner, submitter, sampler.sample),
         client=client,
         health=health,
@@ -99,6 +106,7 @@ def create_app(settings: Settings) -> WorkerProcess:
         telemetry=TelemetryServer(settings.metrics.host, settings.metrics.port, registry, health),
         require_topics=_topics_check(kafka, settings.kafka),
     )
+    return process
 
 
 def _topics_check(options: KafkaOptions, kafka: KafkaSettings) -> Callable[[], None]:

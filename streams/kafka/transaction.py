@@ -220,19 +220,23 @@ class Transactions:
         refused = next((error for error in errors if error.code() in _REFUSED), None)
         if refused is not None:
             raise TransactionFailed(f"Kafka refuses: {refused.name()}: {abortable.detail}") from abortable
-        for topic in sorted({topic for _, topic in self._undelivered}):
-            if self._is_missing(topic):
-                raise TransactionFailed(
-                    f"topic {topic} does not exist: run `callstream topics apply`, then start again"
-                ) from abortable
+        if missing := self._missing_topic():
+            raise TransactionFailed(
+                f"topic {missing} does not exist: run `callstream topics apply`, then start again"
+            ) from abortable
 
-    def _is_missing(self, topic: str) -> bool:
-        try:
-            with self._watchdog.watch("list_topics"):
-                found = self._producer.list_topics(topic, self._call_timeout_s).topics[topic]
-        except KafkaException:
-            return False
-        return found.error is not None and found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+    def _missing_topic(self) -> str | None:
+        """A topic to which nothing could be delivered because it does not exist, as far as the cluster answers."""
+        for topic in sorted({topic for _, topic in self._undelivered}):
+            try:
+                with self._watchdog.watch("list_topics"):
+                    error = self._producer.list_topics(topic, self._call_timeout_s).topics[topic].error
+            except KafkaException:
+                # It would not answer for the others either, each of which would take as long.
+                return None
+            if error is not None and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return topic
+        return None
 
     def _on_undelivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:

@@ -189,12 +189,25 @@ class Lane(LaneState):
 
     def _post(self, batch: Batch, now: Instant) -> Post | Write:
         token = self.tokens.find(batch.token)
-        # While the attempt was journaled, the answer to another request may have asked for a pause, or for a new token,
-        # and an operator may have paused the account.
-        if token is None or self.paused or now.boot_s < max(self.hold_until_s, token.pace.held_until_s):
+        if token is None or not self.may_leave(batch, now):
             return self.not_sent(batch, now)
         batch.phase = Phase.POST
         return Post(batch.ref, token, batch.unsettled(self.tools.packer))
+
+    def may_leave(self, batch: Batch, now: Instant) -> bool:
+        """Whether a POST that was decided on a while ago may still leave.
+
+        Its attempt had to be journaled, and its lease confirmed. Meanwhile the answer to another request may have asked
+        for a pause, for a new token, or for one POST at a time, an operator may have paused the account, and a call may
+        be over. What does not leave is unsent, and decided on anew.
+        """
+        token = self.tokens.find(batch.token)
+        if token is None or self.paused or now.boot_s < max(self.hold_until_s, token.pace.held_until_s):
+            return False
+        others = (other for other in self.batches.values() if other is not batch)
+        if self.one_at_a_time and any(other.phase is Phase.POST for other in others):
+            return False
+        return batch.ends_first_ms(self.tools.packer) > now.wall_ms
 
     def _due_retry(self, now: Instant, token: Token) -> Write | None:
         batch = self.retries.pop(now.boot_s)

@@ -39,6 +39,9 @@ REVOKE_BOUND_S = 35.0
 POLL_INTERVAL_MAX_S = 60.0
 assert REVOKE_BOUND_S < POLL_INTERVAL_MAX_S
 
+# A request leaves within this of the commit that has confirmed the lease. After both together none can be running.
+LEASE_FRESH_S = 5.0
+
 # The API takes no more records in one request.
 BATCH_RECORDS_MAX = 500
 
@@ -146,7 +149,13 @@ class ApiSettings(_Section):
     submit_version: ApiVersion = Field("v1", description="Generation of the endpoint that takes batches.")
     status_version: ApiVersion = Field("v2", description="Generation of the endpoint that tells statuses.")
     post_deadline_s: float = Field(
-        30, gt=0, lt=REVOKE_BOUND_S, description="Longest time for one request; below the 35 s that a revocation waits."
+        30,
+        gt=0,
+        le=REVOKE_BOUND_S - LEASE_FRESH_S,
+        description=(
+            "Longest time for one request. With the 5 s for which a lease counts as confirmed it stays within the "
+            "35 s that a revocation waits, and that the next owner of an account waits for requests of the last one."
+        ),
     )
 
     @model_validator(mode="before")

@@ -149,8 +149,9 @@ class LaneRunner:
     # -- requests
 
     async def _post(self, owned: OwnedLane, action: Post) -> Write:
-        if not await self._confirmed(owned.partition):
-            return owned.lane.not_sent(owned.lane.batches[action.batch_ref], read_clock())
+        batch = owned.lane.batches[action.batch_ref]
+        if not await self._confirmed(owned.partition) or not owned.lane.may_leave(batch, read_clock()):
+            return owned.lane.not_sent(batch, read_clock())
         sent = read_clock()
         verdict = await self.requests.post(owned.account_id, action)
         now = read_clock()

@@ -1,14 +1,15 @@
 """The life of one worker process: start, run until told to stop or until something fails, drain.
 
 What must stay true: the committers are there before the first chunk and until the last hand-over is committed; the
-death of any task ends the process, so that there is never a worker that is half alive.
+death of any task ends the process, so that there is never a worker that is half alive; once it was told to stop, one
+line says what became of its work.
 """
 
 import asyncio
 import gc
 import signal
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import faust
@@ -24,8 +25,11 @@ from streams.telemetry.loop import heartbeat
 from streams.telemetry.metrics import Metrics
 from streams.telemetry.server import TelemetryServer
 from streams.truecaller.client import TruecallerClient
+from streams.worker.clock import boot_s
+from streams.worker.draining import GivenUp, bound_the_end
 from streams.worker.housekeeping import Housekeeping
 from streams.worker.lane_runner import LaneRunner
+from streams.worker.takeover import TakeOver
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -50,6 +54,7 @@ class WorkerProcess:
     app: faust.App
     committers: tuple[Committer, Committer]
     runner: LaneRunner
+    take_over: TakeOver
     housekeeping: Housekeeping
     client: TruecallerClient
     health: Health
@@ -57,6 +62,7 @@ class WorkerProcess:
     telemetry: TelemetryServer
     require_topics: Callable[[], None]
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _stopping_since_s: float | None = None
 
     async def run(self) -> ExitCode:
         """Work until SIGTERM or SIGINT, then drain; or until something fails.
@@ -80,9 +86,13 @@ class WorkerProcess:
         await self.app.start()
         self.health.release("starting")
         await self._stop_or_crash()
+        bound_the_end(self.end)
+        self._stopping_since_s = boot_s()
+        self.take_over.given_up = GivenUp()
         self.health.hold("draining")
         await self.app.stop()
         crashed = self.app.crashed
+        self._tell_drained(self.take_over.given_up)
         for committer in self.committers:
             await committer.stop()
         for task in tasks:
@@ -91,6 +101,19 @@ class WorkerProcess:
         self.telemetry.stop()
         log.info("worker_stopped", crashed=crashed)
         return ExitCode.CRASH if crashed else ExitCode.DONE
+
+    def end(self, code: int, reason: str) -> None:
+        """End the process at once, whatever it is doing, and say what becomes of its work. Any thread."""
+        self._tell_drained(self.take_over.cut_off(), cut_off=reason)
+        end_process(code, reason)
+
+    def _tell_drained(self, told: GivenUp, **cause: str) -> None:
+        """The one line about the end of a worker that was told to stop."""
+        if self._stopping_since_s is None or not self._stop.is_set():
+            return
+        since_s, self._stopping_since_s = self._stopping_since_s, None
+        event = log.warning if told.unknown or cause else log.info
+        event("drained", **asdict(told), seconds=round(boot_s() - since_s, 3), **cause)
 
     async def _started(self) -> bool:
         """Reach Kafka. A stop that comes before that ends the process at once: there is nothing in hand yet."""
@@ -123,4 +146,4 @@ class WorkerProcess:
             await work
         except Exception as error:
             log.exception("task_failed")
-            end_process(ExitCode.CRASH, f"a task of the worker failed: {type(error).__name__}")
+            self.end(ExitCode.CRASH, f"a task of the worker failed: {type(error).__name__}")

@@ -6,7 +6,7 @@ no lane goes on once its partition is being given up; a hand-over is committed b
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 
 import structlog
 
@@ -16,6 +16,7 @@ from streams.lane.instant import Instant
 from streams.lane.lane import Lane
 from streams.lane.recovery import JournalFold, hand_over, restore
 from streams.worker.clock import read_clock
+from streams.worker.draining import GivenUp
 from streams.worker.lane_runner import LaneRunner
 from streams.worker.owned import OwnedPartition
 
@@ -26,11 +27,16 @@ ReadJournal = Callable[[int], Awaitable[JournalFold]]
 
 @dataclass(eq=False, slots=True)
 class TakeOver:
-    """Gives lanes to the runner and takes them away. ``read_journal`` folds one partition of the journal."""
+    """Gives lanes to the runner and takes them away. ``read_journal`` folds one partition of the journal.
+
+    ``given_up`` adds up what became of the work of partitions that were given up.
+    """
 
     runner: LaneRunner
     read_journal: ReadJournal
     new_lane: Callable[[str], Lane]
+    given_up: GivenUp = field(default_factory=GivenUp)
+    _giving_up: dict[OwnedPartition, int] = field(default_factory=dict)
 
     async def assigned(self, lease: Lease) -> None:
         """Rebuild the lanes of a parcels partition from the journal.
@@ -66,24 +72,37 @@ class TakeOver:
     async def revoked(self, leases: Sequence[Lease], *, lost: bool) -> None:
         """Hand the lanes of these partitions over; with ``lost`` just forget them."""
         partitions = [self.runner.partitions[lease] for lease in leases if lease in self.runner.partitions]
+        if not partitions:
+            return
         for partition in partitions:
             partition.draining = True
+            self._giving_up[partition] = len(partition.requests)
         began = read_clock()
-        running = sum(len(partition.requests) for partition in partitions)
         if not lost:
             await asyncio.gather(*(self._drain(partition) for partition in partitions))
+        told = GivenUp()
         for partition in partitions:
+            running = self._giving_up.pop(partition)
+            told += _left_by(partition, sent=0 if lost else running, unknown=running if lost else 0)
             del self.runner.partitions[partition.lease]
-        if partitions:
-            log.info(
-                "partitions_lost" if lost else "partitions_handed_over",
-                partitions=sorted(partition.lease.partition for partition in partitions),
-                requests_finished=0 if lost else running,
-                intents_handed_back=sum(partition.intents for partition in partitions),
-                batches_handed_back=sum(len(o.lane.batches) for p in partitions for o in p.lanes.values()),
-                unknown=running if lost else 0,
-                seconds=round(read_clock().boot_s - began.boot_s, 3),
-            )
+        self.given_up += told
+        log.info(
+            "partitions_lost" if lost else "partitions_handed_over",
+            partitions=sorted(partition.lease.partition for partition in partitions),
+            **asdict(told),
+            seconds=round(read_clock().boot_s - began.boot_s, 3),
+        )
+
+    def cut_off(self) -> GivenUp:
+        """What has become of the work if the process ends now. Any thread.
+
+        A request counts as unknown until its partition has been handed over: only then its answer is known to be
+        recorded.
+        """
+        told = replace(self.given_up)
+        for partition in list(self.runner.partitions.values()):
+            told += _left_by(partition, unknown=self._giving_up.get(partition, len(partition.requests)))
+        return told
 
     async def _drain(self, partition: OwnedPartition) -> None:
         while partition.requests:
@@ -91,6 +110,11 @@ class TakeOver:
         for owned in partition.lanes.values():
             self.runner.submit(owned, hand_over(owned.lane, read_clock()), read_clock())
         await self.runner.submit_messages(partition, [])
+
+
+def _left_by(partition: OwnedPartition, *, sent: int = 0, unknown: int = 0) -> GivenUp:
+    batches = sum(len(owned.lane.batches) for owned in list(partition.lanes.values()))
+    return GivenUp(sent, partition.intents, batches, unknown)
 
 
 def _check_head(lease: Lease, fold: JournalFold) -> None:

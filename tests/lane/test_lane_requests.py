@@ -200,3 +200,37 @@ def test_a_ragged_cursor_is_mended_by_the_oldest_intents():
     assert max(sizes) <= 2500, "every other intent is taken until that is too much"
     assert sizes[-1] == 0
     assert driven.lane.idle
+
+
+def pause(driven):
+    driven.told("pause")
+
+
+def ask_for_a_pause(driven):
+    driven.lane.hold_until_s = driven.now.boot_s + 1
+
+
+def drop_the_token(driven):
+    driven.lane.tokens.drop(0)
+
+
+def become_doubtful(driven):
+    other = driven.requests[0]
+    assert isinstance(other, Post)
+    driven.lane.one_at_a_time = True
+
+
+def let_the_call_end(driven):
+    driven.now = after(3600 + 600)
+
+
+@pytest.mark.parametrize("happen", [pause, ask_for_a_pause, drop_the_token, become_doubtful, let_the_call_end])
+def test_what_happens_before_a_post_leaves_may_keep_it(happen):
+    driven = Driven(minted_lane(records_max=1))
+    driven.offer([row(1), row(2)])
+    driven.step()
+    post = driven.post(1.0)
+    batch = driven.lane.batches[post.batch_ref]
+    assert driven.lane.may_leave(batch, driven.now)
+    happen(driven)
+    assert not driven.lane.may_leave(batch, driven.now)

@@ -243,3 +243,63 @@ def test_crashes_in_a_row_do_not_swell_the_entry():
         pool.start_mint(now)
         pool.minted("secret", now)
     assert len(encode_entry(pool.entry(after(400.0), released=False))) < 10_000
+
+
+# What the clock of the worker before was off, against ours; both are within 5 s of each other.
+OFF_S = [
+    pytest.param(-CLOCK_DOUBT_S, id="behind"),
+    pytest.param(0.0, id="alike"),
+    pytest.param(CLOCK_DOUBT_S, id="ahead"),
+]
+
+
+def seen_by(off_s, seconds):
+    """A moment as the worker before saw it, whose clock was off."""
+    now = after(seconds)
+    return now._replace(wall_ms=now.wall_ms + round(off_s * 1000))
+
+
+@pytest.mark.parametrize("off_s", OFF_S)
+def test_a_foreign_clock_never_frees_a_slot_too_early(off_s):
+    pool, token = with_token(seen_by(off_s, 0.0), limit=1)
+    token.pace.take(START.boot_s)
+    token.pace.ended(START.boot_s + 10.0)
+    entry = pool.entry(seen_by(off_s, 12.0), released=True)
+    ours = tokens(limit=1)
+    ours.restore(entry, after(12.0))
+    (same,) = ours.usable(after(12.0))
+    freed_s = same.pace.free_at(1, after(12.0).boot_s)
+    assert START.boot_s + 70.0 <= freed_s <= START.boot_s + 70.0 + 2 * CLOCK_DOUBT_S
+
+
+@pytest.mark.parametrize("off_s", OFF_S)
+def test_a_foreign_clock_never_keeps_a_token_too_long(off_s):
+    pool, _ = with_token(seen_by(off_s, 0.0))
+    ours = tokens()
+    ours.restore(pool.entry(seen_by(off_s, 12.0), released=True), after(12.0))
+    (same,) = ours.usable(after(12.0))
+    ends_s = START.boot_s + TOKEN_USE_S
+    assert ends_s - 2 * CLOCK_DOUBT_S <= same.use_until_s <= ends_s
+
+
+@pytest.mark.parametrize("off_s", OFF_S)
+def test_a_foreign_clock_never_frees_a_mint_too_early(off_s):
+    pool, _ = with_token(seen_by(off_s, 0.0), mints=1)
+    ours = tokens(mints=1)
+    ours.restore(pool.entry(seen_by(off_s, 12.0), released=True), after(12.0))
+    (same,) = ours.usable(after(12.0))
+    ours.drop(same.ordinal)
+    allowed_s = START.boot_s + MINT_WINDOW_S
+    assert allowed_s <= ours.mint_at(after(12.0)) <= allowed_s + 2 * CLOCK_DOUBT_S
+
+
+@pytest.mark.parametrize("off_s", OFF_S)
+def test_the_rest_after_a_crash_depends_on_no_foreign_clock(off_s):
+    pool, _ = with_token(seen_by(off_s, 0.0), limit=3)
+    ours = tokens(limit=3)
+    ours.restore(pool.entry(seen_by(off_s, 1.0), released=False), after(2.0))
+    (same,) = ours.usable(after(2.0))
+    assert same.pace.free(after(2.0 + 94.9).boot_s) == 0
+    assert same.pace.ready_at(after(2.0).boot_s) == after(2.0 + 95.0).boot_s
+    same.pace.take(after(97.0).boot_s)
+    assert same.pace.ready_at(after(97.0).boot_s) > after(97.0).boot_s, "and no burst follows"

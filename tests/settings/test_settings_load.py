@@ -152,7 +152,9 @@ WRONG = [
     pytest.param({"statuses": "some"}, ["statuses: is 'some'; set one of all, best_effort, none"], id="not a choice"),
     pytest.param({"kafka": "localhost"}, ["kafka: is text; set a section"], id="text for a section"),
     pytest.param(
-        {"api__post_deadline_s": 35}, ["api.post_deadline_s: is 35; set a number above 0, below 35"], id="POST > revoke"
+        {"api__post_deadline_s": 31},
+        ["api.post_deadline_s: is 31; set a number above 0, at most 30"],
+        id="POST > revoke",
     ),
     pytest.param({"kafka__session_timeout_s": 61}, ["kafka.session_timeout_s: is 61"], id="session > poll interval"),
     pytest.param({"kafka__bootstrap_servers": "kafka"}, ["kafka.bootstrap_servers: is not of"], id="no port"),

@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from streams.lane.verdict import Accepted, Minted, Statuses
+from streams.worker.clock import boot_s
 from streams.worker.contiguous import ChunkMissing
+from streams.worker.lane_runner import FRESH_S
 from tests.worker.parts import Shell, kind_of, row
 from tests.worker.virtual import START_S, settled
 
@@ -119,6 +121,32 @@ def test_a_lease_that_no_commit_has_confirmed_lately_is_confirmed_first(play):
         shell.committer.commit()
         await settled()
         assert len(shell.api.checks) == 1
+
+    play(story)
+
+
+def test_what_happens_while_a_lease_is_confirmed_may_keep_a_post(play):
+    async def story():
+        shell = Shell()
+        await minted(shell)
+        shell.committer.at_once = False
+        await asyncio.sleep(1)  # virtual: the batch is written, and waits to be durable
+        slow_s = boot_s() - FRESH_S
+        shell.committer.commit()
+        shell.committer._fresh_at_s[shell.lease] = slow_s
+        await settled()
+        (owned,) = shell.partition.lanes.values()
+        owned.lane.paused = True
+        shell.committer.at_once = True
+        shell.committer.commit()
+        await settled()
+        assert not shell.api.posts
+        assert shell.committer.journaled("batch")[-1]["state"] == "unsent"
+        owned.lane.paused = False
+        await asyncio.sleep(1)  # virtual
+        shell.runner.touch([owned])
+        await asyncio.sleep(1)  # virtual
+        assert len(shell.api.posts) == 1
 
     play(story)
 

@@ -19,8 +19,12 @@ from streams.contracts.journal import (
     encode_entry,
 )
 from streams.kafka.transport_options import PartitionBlocked
-from streams.lane.recovery import JournalFold
+from streams.lane.recovery import FOREIGN_POST_S, JournalFold
+from streams.lane.tokens import CRASH_RUN_S
 from streams.lane.verdict import Accepted, Minted
+from streams.settings.sections import LEASE_FRESH_S, ApiSettings
+from streams.worker.draining import GivenUp
+from streams.worker.lane_runner import FRESH_S
 from streams.worker.sealing import AccountSealer
 from streams.worker.takeover import TakeOver
 from tests.worker.parts import ACCOUNT, OTHER_ACCOUNT, Shell, chunk_of, lease, new_lane, parcel, row
@@ -255,3 +259,48 @@ def test_what_is_lost_is_forgotten_at_once(play):
         assert not shell.fatal
 
     play(story)
+
+
+@pytest.mark.parametrize(
+    ("answered", "lost", "told"),
+    [
+        pytest.param(True, False, GivenUp(sent=1, handed_back=1, batches_handed_back=1), id="handed over"),
+        pytest.param(False, True, GivenUp(handed_back=1, batches_handed_back=1, unknown=1), id="lost"),
+    ],
+)
+def test_what_became_of_the_work_is_counted_once(play, answered, lost, told):
+    async def story():
+        shell = Shell()
+        take_over = await at_work(shell)
+        shell.lease.alive = False
+        giving_up = asyncio.ensure_future(take_over.revoked([shell.lease], lost=lost))
+        await settled()
+        if answered:
+            assert take_over.cut_off() == GivenUp(handed_back=1, batches_handed_back=1, unknown=1)
+            shell.api.posts[0].answer.set_result(Accepted("batch-id"))
+        await giving_up
+        assert take_over.given_up == take_over.cut_off() == told
+
+    play(story)
+
+
+def test_an_answer_counts_as_unknown_until_its_hand_over_is_committed(play):
+    async def story():
+        shell = Shell()
+        take_over = await at_work(shell)
+        shell.committer.at_once = False
+        giving_up = asyncio.ensure_future(take_over.revoked([shell.lease], lost=False))
+        shell.api.posts[0].answer.set_result(Accepted("batch-id"))
+        await asyncio.sleep(5)  # virtual
+        assert take_over.cut_off().unknown == 1
+        shell.committer.commit()
+        await giving_up
+        assert take_over.cut_off().unknown == 0
+
+    play(story)
+
+
+def test_no_request_of_a_previous_owner_can_be_running_when_its_batches_are_sent_again():
+    longest_s = max(field.le for field in ApiSettings.model_fields["post_deadline_s"].metadata if hasattr(field, "le"))
+    assert LEASE_FRESH_S + longest_s <= FOREIGN_POST_S == CRASH_RUN_S
+    assert FRESH_S == LEASE_FRESH_S

@@ -8,7 +8,10 @@ Each promise has a name, and a broken one is reported by it:
   before its time", "what is rejected is a dead letter";
 - nothing is invented: "what is applied is what was asked for", "a token serves its own account";
 - duplicates are bounded and explained: "what is sent again has a reason", "what is in doubt is sent again so often at
-  most", "what may have been applied is flagged before it is sent again", "an intent is in one request at a time";
+  most", "what may have been applied is flagged before it is sent again", "an intent is in one request at a time",
+  "after an ambiguity one POST at a time";
+- an operator decides: "what is held is never sent again by us", "what is unresolved may have been sent", "nothing is
+  sent for an account that is paused";
 - requests keep their limits: "no window holds more than its limit", "a batch has its bounds", "a lane has its bounds",
   "no request leaves without a commit that has confirmed the lease", "what is over is not sent";
 - the order holds: "a batch is journaled before its POST", "intents of a pair do not overtake", "the offset never goes
@@ -20,6 +23,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from streams.contracts.command import Command, Result, Verb
 from streams.contracts.journal import BatchEntry, BatchState, CursorEntry, Held, JournalKey, Packer, Place, decode_entry
 from streams.contracts.outcome import Status
 from streams.contracts.parcel import Row
@@ -53,7 +57,8 @@ class Known:
 
     ``running`` are POSTs on their way, ``doubts`` those that may have been applied, ``applied`` the batches in which it
     was, with its true fate there. ``explained`` are the doubts that have a reason: an ambiguous answer, or the end of
-    the ``sender`` of its last POST. A ``patient`` one has all the time in the world.
+    the ``sender`` of its last POST; after those that are ``permitted`` an operator had it sent again. A ``patient`` one
+    has all the time in the world.
     """
 
     number: int
@@ -62,6 +67,7 @@ class Known:
     row: Row
     patient: bool = False
     next_sequence: int = 0
+    latest: Status | None = None
     final: Status | None = None
     flagged: bool = False
     batch_ref: str | None = None
@@ -69,6 +75,7 @@ class Known:
     running: int = 0
     sender: str = ""
     explained: int = 0
+    permitted: int = 0
     applied: dict[str, RecordState] = field(default_factory=dict)
 
 
@@ -93,6 +100,8 @@ class Audit:
         self._options = options
         self._confirmed_s: dict[str, float] = {}
         self._attempts: set[tuple[str, int]] = set()
+        self._in_doubt: set[tuple[str, str]] = set()
+        self._paused: dict[tuple[str, str], bool] = {}
         # The intents of each account whose place may still change: not yet final, or final but above the cursor's low.
         self._accounts: defaultdict[str, list[Known]] = defaultdict(list)
         self._cursors: dict[str, CursorEntry] = {}
@@ -148,13 +157,19 @@ class Audit:
 
     def _entry(self, account_id: str, key: str, value: bytes | None) -> None:
         kind, name = JournalKey.parse(key.encode())
-        if value is None:
+        if value is None and kind in {"command", "account"}:
+            # The answer to a command is a tombstone, and an account may be resumed that was not paused.
+            self.journal.pop(key, None)
+        elif value is None:
             demand(key in self.journal, "only what is in the journal is forgotten", key)
             del self.journal[key]
             if kind == "batch":
                 self._carry(name, self._batches.pop(name), carried=False)
-            return
-        self.journal[key] = value
+        else:
+            self.journal[key] = value
+            self._written(account_id, kind, name, value)
+
+    def _written(self, account_id: str, kind: str, name: str, value: bytes) -> None:
         if kind == "intents":
             demand(name not in self._contents, "the content of a batch is written once", name)
             self._contents[name] = [one.row.source_offset for one in self._packer.unpack(value)]
@@ -189,6 +204,7 @@ class Audit:
         demand(known.final is None, "one final outcome", said)
         demand(sequence == known.next_sequence, "sequences have no gap", said)
         known.next_sequence += 1
+        known.latest = status
         known.flagged = outcomes.possible_duplicate
         if status.final:
             known.final = status
@@ -197,6 +213,9 @@ class Audit:
         if status in NEVER_AFTER_DOUBT:
             demand(not known.doubts, "what was in doubt is never expired or rejected", said)
             demand(not known.applied, "what was applied is never expired or rejected", said)
+        if status is Status.UNRESOLVED:
+            demand(known.doubts or self.crashed, "what is unresolved may have been sent", said)
+            self.seen["unresolved"] += 1
         if status is Status.EXPIRED:
             over_ms = known.row.ends_at - self._options.expiry_margin_ms - MachineClock.OFF_MS_MAX
             demand(self._time.wall_ms >= over_ms, "nothing expires before its time", said)
@@ -230,9 +249,14 @@ class Audit:
         since_s = self._time.now_s - self._confirmed_s.get(worker, float("-inf"))
         demand(since_s < FRESH_S, "no request leaves without a commit that has confirmed the lease", since_s)
 
-    def posted(self, worker: str, account_id: str, ref: str, entry: BatchEntry, held: Sequence[Held]) -> None:
-        """A POST leaves a worker. ``entry`` is the batch as its lane knows it."""
+    def posted(
+        self, worker: str, account_id: str, ref: str, entry: BatchEntry, held: Sequence[Held], *, alone: bool
+    ) -> None:
+        """A POST leaves a worker: the only one of its lane or not. ``entry`` is the batch as its lane knows it."""
         self.leaves(worker)
+        demand(not self._paused.get((worker, account_id)), "nothing is sent for an account that is paused", account_id)
+        doubtful = (worker, account_id) in self._in_doubt
+        demand(alone or not doubtful, "after an ambiguity one POST at a time", account_id)
         attempt = entry.attempts[-1]
         demand((ref, attempt.number) in self._attempts, "a batch is journaled before its POST", (ref, attempt))
         demand(0 < len(held) <= self._options.records_max, "a batch has its bounds", len(held))
@@ -252,13 +276,15 @@ class Audit:
 
     def _may_be_posted(self, known: Known, worker: str, account_id: str, entry: BatchEntry) -> None:
         demand(known.account_id == account_id, "a batch has one account", known)
-        demand(known.next_sequence == 0, "what has an outcome is not sent again", known)
+        demand(known.latest in {None, Status.UNRESOLVED}, "what has an outcome is not sent again", known)
         demand(not known.running, "an intent is in one request at a time", known)
         over_ms = known.row.ends_at + MachineClock.OFF_MS_MAX
         demand(self._time.wall_ms < over_ms, "what is over is not sent", known)
         if known.doubts:
             demand(entry.possible_duplicate, "what may have been applied is flagged before it is sent again", known)
-            resends_max = self._options.ambiguous_resends_max
+            if entry.policy == "hold":
+                demand(known.doubts <= known.permitted, "what is held is never sent again by us", known)
+            resends_max = self._options.ambiguous_resends_max + known.permitted
             demand(known.doubts <= resends_max, "what is in doubt is sent again so often at most", known)
             if known.doubts > known.explained:
                 demand(known.sender in self.crashed, "what is sent again has a reason", known)
@@ -273,14 +299,48 @@ class Audit:
         for one in held:
             self.intents[one.row.source_offset].running -= 1
 
-    def told(self, held: Iterable[Held], answer: str) -> None:
+    def told(self, worker: str, account_id: str, held: Iterable[Held], answer: str) -> None:
         """A worker was told what has become of its POST."""
+        if answer == "ambiguous":
+            self._in_doubt.add((worker, account_id))
+        elif answer == "accepted":
+            self._in_doubt.discard((worker, account_id))
         for one in held:
             known = self.intents[one.row.source_offset]
             if answer == "ambiguous":
                 known.explained += 1
             elif answer != "accepted":
                 known.doubts -= 1
+
+    def doubtful(self) -> list[tuple[str, str, set[str]]]:
+        """What an operator could decide: accounts, batches, and the ids under which the API has all that is open."""
+        found = []
+        for ref, entry in self._batches.items():
+            if entry.state is BatchState.AMBIGUOUS:
+                open_ones = [n for index, n in enumerate(self._contents[ref]) if index not in entry.settled]
+                ids = [set(self.intents[number].applied) for number in open_ones]
+                found.append((entry.account_id, ref, set.intersection(*ids)))
+        return found
+
+    def took_over(self, worker: str) -> None:
+        """A worker has read the journal as it is now."""
+        for key in self.journal:
+            kind, account_id = JournalKey.parse(key.encode())
+            if kind == "account":
+                self._paused[worker, account_id] = True
+
+    def commanded(self, worker: str, command: Command, result: Result) -> None:
+        """A worker has read an operator's command."""
+        self.seen[f"{command.verb} {result}"] += 1
+        if command.verb in {Verb.PAUSE, Verb.RESUME}:
+            self._paused[worker, command.account_id] = command.verb == Verb.PAUSE
+        elif command.verb == Verb.RESEND and result is Result.APPLIED:
+            self._permit(command.arguments["batch_ref"])
+
+    def _permit(self, ref: str) -> None:
+        for number in self._contents[ref]:
+            known = self.intents[number]
+            known.permitted = known.explained = known.doubts
 
     def applied(self, held: Sequence[Held], fates: Sequence[RecordState], batch_id: str) -> None:
         """The API took these records."""

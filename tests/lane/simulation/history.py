@@ -72,10 +72,13 @@ class History:
         self._start_worker()
         self._later(self.api.weather.hand_over_s, self._hand_over)
         self._later(self.api.weather.clock_jump_s, self._jump)
+        self._later(self.api.weather.command_s, self._command)
         while self.time.now_s < self._chaos_s and self.time.step():
             self._misfortune()
         self.api.weather = self.api.weather.healed()
         self._world.trace("HEALED")
+        for account_id in log.accounts:
+            log.append_command("resume", account_id)
         log.append_patient(self.time.wall_ms, self.api.forsaken)
         self._heal()
         self.audit.ended(self.api.forsaken)
@@ -83,8 +86,29 @@ class History:
 
     def _append(self) -> None:
         self.log.append(self.time.wall_ms)
+        self._poke()
+
+    def _poke(self) -> None:
         if self._worker is not None:
             self._worker.process.enter(self._worker.more)
+
+    def _command(self) -> None:
+        """An operator who knows what the API has says so, mostly; or pauses an account, or lets it go on."""
+        rng, doubtful = self._rng, self.audit.doubtful()
+        if self.api.weather.command_s is None:
+            return
+        if doubtful and rng.random() < 0.8:
+            account_id, ref, batch_ids = rng.choice(doubtful)
+            if rng.random() < 0.3:
+                self.log.append_command("give_up", account_id, batch_ref=ref)
+            elif batch_ids and rng.random() < 0.9:
+                self.log.append_command("accept", account_id, batch_ref=ref, batch_id=min(batch_ids))
+            else:
+                self.log.append_command("resend", account_id, batch_ref=ref)
+        else:
+            self.log.append_command(rng.choice(["pause", "resume", "resume"]), rng.choice(self.log.accounts))
+        self._poke()
+        self._later(self.api.weather.command_s, self._command)
 
     # -- what happens to workers
 

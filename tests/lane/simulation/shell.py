@@ -9,9 +9,9 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
+from streams.contracts.command import Command, decode_delivery
 from streams.contracts.journal import Packer
-from streams.contracts.parcel import decode_parcel
-from streams.lane import answers
+from streams.lane import answers, commands
 from streams.lane.actions import Action, Check, Mint, Post, Write
 from streams.lane.batch import Phase
 from streams.lane.instant import Instant
@@ -114,6 +114,7 @@ class Worker:
         self._position = self._submitted = self._world.audit.offset
         self._offset = PartitionOffset(self._position)
         self._taken_over = True
+        self._world.audit.took_over(self.name)
         self._note(f"takes over at {self._position}")
         for account_id, state in fold.accounts():
             lane = self._lane(account_id)
@@ -156,19 +157,30 @@ class Worker:
         if any(lane.full for lane in self.lanes.values()):
             return  # looked at again every second
         chunk = self._world.log.after(self._position, self._rng.randint(1, CHUNK_PARCELS_MAX))
+        touched: dict[str, None] = {}
         for offset, value in chunk:
-            parcel = decode_parcel(value)
-            untaken = self._lane(parcel.account_id).offer(offset, parcel, self.now())
-            self._offset.handed(offset, untaken)
+            delivered = decode_delivery(value)
+            account_id, lane = delivered.account_id, self._lane(delivered.account_id)
+            touched[account_id] = None
+            if isinstance(delivered, Command):
+                self._command(lane, delivered, offset)
+            else:
+                self._offset.handed(offset, lane.offer(offset, delivered, self.now()))
             self._position = offset + 1
-            if untaken:
-                self._drive(parcel.account_id)
         if not self._world.log.after(self._position, 1):
             self._position = self._world.log.end
         self._offset.read_to(self._position)
+        for account_id in touched:
+            self._drive(account_id)
         if chunk:
             self._idle_s = 1.0
             self._read_soon()
+
+    def _command(self, lane: Lane, command: Command, offset: int) -> None:
+        write, result = commands.apply(lane, command, offset, self.now())
+        self._note(f"{command.account_id} {command.verb} {dict(command.arguments)}: {result}")
+        self._world.audit.commanded(self.name, command, result)
+        self._submit(command.account_id, write)
 
     def _every_second(self) -> None:
         if not self.alive or self.draining:
@@ -289,14 +301,19 @@ class Worker:
     def _post(self, account_id: str, action: Post) -> None:
         audit = self._world.audit
         sent_ms = self.now().wall_ms
+        lane = self.lanes[account_id]
+        if not lane.may_leave(lane.batches[action.batch_ref], self.now()):
+            self._finish(account_id, self._unmade(account_id, action))
+            return
+        batches = lane.batches
         numbers = [one.row.source_offset for one in action.held]
         self._note(f"{account_id} POST {action.batch_ref} {numbers} {action.token.ordinal}")
-        entry = self.lanes[account_id].batches[action.batch_ref].entry
-        audit.posted(self.name, account_id, action.batch_ref, entry, action.held)
+        alone = sum(batch.phase is Phase.POST for batch in batches.values()) == 1
+        audit.posted(self.name, account_id, action.batch_ref, batches[action.batch_ref].entry, action.held, alone=alone)
 
         def posted(verdict: PostVerdict) -> None:
             if self._answered(account_id, action, verdict):
-                audit.told(action.held, verdict_name(verdict))
+                audit.told(self.name, account_id, action.held, verdict_name(verdict))
                 write = answers.posted(self.lanes[account_id], action.batch_ref, verdict, sent_ms, self.now())
                 self._finish(account_id, write)
 

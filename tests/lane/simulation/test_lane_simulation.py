@@ -17,13 +17,14 @@ from streams.lane.offsets import PartitionOffset
 from streams.lane.pace import Pace
 from streams.lane.settle import EXPIRED, Final
 from streams.lane.window import Window
+from tests.lane.simulation import history
 from tests.lane.simulation.audit import Violation
 from tests.lane.simulation.broker import Broker
 from tests.lane.simulation.committer import Committer
 from tests.lane.simulation.history import replay
 from tests.lane.simulation.many import SEEDS_FOR_FLOORS, WANTED, found_seeds, live_through, missing
 from tests.lane.simulation.shell import Worker
-from tests.lane.simulation.weather import FAULTS
+from tests.lane.simulation.weather import FAULTS, draw_weather
 
 # So many seeds in the fast tests, and so many more in the slow ones.
 FAST, SLOW, GROUP = 200, 500, 50
@@ -127,7 +128,24 @@ def no_tombstone(monkeypatch):
     monkeypatch.setattr(Batch, "forgotten", lambda self: [])
 
 
+def owners_come_and_go(monkeypatch):
+    """Mistakes that only show when one owner follows the other at once need a storm to show soon."""
+
+    def stormy(rng):
+        return replace(
+            draw_weather(rng),
+            worker_faults=("kill", "lost"),
+            worker_share=0.01,
+            absence_s=(0.1, 1.0),
+            latency_s=(0.5, 14.0),
+            commit_s=(0.1, 8.0),
+        )
+
+    monkeypatch.setattr(history, "draw_weather", stormy)
+
+
 def no_wait_for_foreign_posts(monkeypatch):
+    owners_come_and_go(monkeypatch)
     monkeypatch.setattr(recovery, "FOREIGN_POST_S", 0.0)
 
 
@@ -148,6 +166,8 @@ def slot_freed_when_the_request_ends(monkeypatch):
 
 
 def released_for_ever(monkeypatch):
+    owners_come_and_go(monkeypatch)
+
     def restore(lane, state, now):
         write = untouched(lane, state, now)
         write.entries = [entry for entry in write.entries if not entry[0].startswith("tokens/")]
@@ -204,10 +224,13 @@ def window_never_due(monkeypatch):
 
 
 def replay_to_the_last_stable_offset(monkeypatch):
+    owners_come_and_go(monkeypatch)
     monkeypatch.setattr(Broker, "once_settled", lambda self, event: event())
 
 
 def commits_that_nobody_fences(monkeypatch):
+    owners_come_and_go(monkeypatch)
+
     def check(self, transaction, sent_s):
         transaction.checked, transaction.sent_s = not transaction.ended, sent_s
         return transaction.checked
@@ -278,6 +301,14 @@ def handed_over_while_it_runs(monkeypatch):
     monkeypatch.setattr(Worker, "_release_if_quiet", hasty)
 
 
+def held_is_sent_again(monkeypatch):
+    monkeypatch.setattr(doubt, "holds", lambda policy: False)
+
+
+def decided_on_too_early(monkeypatch):
+    monkeypatch.setattr(Lane, "may_leave", lambda self, batch, now: True)
+
+
 @pytest.mark.parametrize(
     ("mistake", "rule"),
     [
@@ -308,6 +339,11 @@ def handed_over_while_it_runs(monkeypatch):
             (expired_too_early, "nothing expires before its time"),
             (never_full, "a lane has its bounds"),
             (any_number_in_flight, "a lane has its bounds"),
+            (held_is_sent_again, "what is held is never sent again by us"),
+            (
+                decided_on_too_early,
+                "nothing is sent for an account that is paused|after an ambiguity one POST at a time",
+            ),
             (handed_over_while_it_runs, "what is sent again has a reason"),
         ]
     ],

@@ -3,6 +3,7 @@
 import random
 from bisect import bisect_left
 
+from streams.contracts.command import Command, encode_command
 from streams.contracts.journal import Place
 from streams.contracts.parcel import Parcel, Priority, Row, encode_parcels
 from tests.lane.simulation.audit import Audit, Known
@@ -38,6 +39,12 @@ class ParcelLog:
             ends_at = starts_at + (HOUR_MS if account_id == forsaken else DAY_MS)
             rows = [self._row(wall_ms)._replace(starts_at=starts_at, ends_at=ends_at) for _ in range(3)]
             self._publish(account_id, rows, patient=True)
+
+    def append_command(self, verb: str, account_id: str, **arguments: str) -> None:
+        """Publish an operator's command."""
+        command = Command(f"command-{self.end}", account_id, verb, arguments, 0, "operator")
+        self.messages.append((self.end, encode_command(command)))
+        self.end = self._audit.log_end = self.end + 1
 
     def _publish(self, account_id: str, rows: list[Row], *, patient: bool = False) -> None:
         rng = self._rng

@@ -21,8 +21,16 @@ MINT_FAULTS: Final = ("unreachable", "throttled", "forbidden", "broken", "cut")
 COMMIT_FAULTS: Final = ("aborted", "unknown", "hangs")
 WORKER_FAULTS: Final = ("kill", "cut off", "pause", "lost")
 
-# A worker says goodbye, or a clock is set: nothing is broken, and everything has to be right all the same.
-CHANGES: Final = ("hand-over", "clock jump")
+# A worker says goodbye, a clock is set, an operator decides: all has to be right, although nothing is broken.
+CHANGES: Final = (
+    "hand-over",
+    "clock jump",
+    "pause applied",
+    "resume applied",
+    "accept applied",
+    "resend applied",
+    "give_up applied",
+)
 
 FAULTS: Final = (
     *(f"post {fault}" for fault in POST_FAULTS),
@@ -40,8 +48,8 @@ class Weather:
 
     ``worker_faults`` are what may happen to a worker, with a chance of ``worker_share`` after any event. A worker that
     is silent for ``session_s`` is expelled; the next one begins within ``absence_s``. ``hand_over_s`` and
-    ``clock_jump_s`` are mean times between orderly hand-overs and between jumps of a clock. ``forsaken`` is the index
-    of an account for which nothing ever gets better.
+    ``clock_jump_s`` are mean times between orderly hand-overs and between jumps of a clock, ``command_s`` between the
+    commands of an operator. ``forsaken`` is the index of an account for which nothing ever gets better.
     """
 
     posts: dict[str, float] = field(default_factory=dict)
@@ -56,6 +64,7 @@ class Weather:
     session_s: float = 10.0
     hand_over_s: float | None = None
     clock_jump_s: float | None = None
+    command_s: float | None = None
     masked: bool = False
     forsaken: int | None = None
 
@@ -79,6 +88,7 @@ def draw_weather(rng: random.Random) -> Weather:
         session_s=rng.choice([6.0, 45.0]),
         hand_over_s=rng.choice([None, 20.0, 120.0]),
         clock_jump_s=rng.choice([None, 30.0]),
+        command_s=rng.choice([None, 15.0, 60.0]),
         masked=rng.random() < 0.5,
         forsaken=rng.choice([None, None, None, 0]),
     )
@@ -113,6 +123,7 @@ def draw_options(rng: random.Random) -> LaneOptions:
     """The options that all accounts of one history share: small, so that every limit is met."""
     return LaneOptions(
         "",
+        policy=rng.choice(["retry", "retry", "hold"]),
         records_max=rng.choice([1, 3, 8]),
         requests_per_minute_per_token=rng.choice([3, 12, 60]),
         intents_max=rng.choice([8, 1000]),
