@@ -1,9 +1,11 @@
 """``callstream worker``: the real thing."""
 
 import asyncio
+import os
 
 import typer
 
+from streams import failpoint
 from streams.app import create_app
 from streams.cli.options import ConfigOption
 from streams.contracts.exits import ExitCode
@@ -19,6 +21,7 @@ def worker(config: ConfigOption = None) -> None:
     """
     settings = load_settings(config)
     configure_logging(settings.logging.format, settings.logging.level)
+    failpoint.arm(os.environ.get(failpoint.VARIABLE, ""))
     raise typer.Exit(asyncio.run(_run(settings)))
 
 

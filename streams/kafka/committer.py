@@ -17,12 +17,13 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from confluent_kafka import KafkaException, TopicPartition
 
+from streams import failpoint
 from streams.contracts.exits import ExitCode
 from streams.kafka.client_config import TRANSACTION_TIMEOUT_MS, KafkaOptions, producer_config, transactional_id
 from streams.kafka.lease import Lease
@@ -98,6 +99,7 @@ class Committer:
         limits: CommitLimits | None = None,
     ) -> None:
         self._limits = limits or CommitLimits()
+        self._name = name
         self._transactional_id = transactional_id(options, name)
         self._config = producer_config(options, self._transactional_id)
         self._group_metadata = group_metadata
@@ -132,12 +134,14 @@ class Committer:
         self._thread.start()
         await self._started
 
-    def submit(self, lease: Lease, messages: Sequence[OutMessage], next_offset: int | None) -> asyncio.Future[None]:
+    def submit(
+        self, lease: Lease, messages: Sequence[OutMessage], next_offset: int | None, step: str = ""
+    ) -> asyncio.Future[None]:
         """Queue a unit: ``messages``, and the offset of ``lease`` that is valid once they are durable.
 
         The future resolves when the transaction is committed, or fails with :class:`LeaseLost`. ``next_offset``
         ``None`` leaves the offset as it is. A unit without messages moves the offset alone; that costs a transaction
-        when nothing else waits, so callers send one at most once a second.
+        when nothing else waits, so callers send one at most once a second. ``step``: see :class:`Unit`.
         """
         waiter = self._loop.create_future()
         if lease.lost:
@@ -146,7 +150,7 @@ class Committer:
             _fail(waiter, CommitterStopped("the committer has ended"))
         else:
             with self._lock:
-                self._queue.put(Unit(lease, messages, next_offset, waiter))
+                self._queue.put(Unit(lease, messages, next_offset, waiter, step))
             self._newest[lease] = waiter
             self._work.set()
         return waiter
@@ -209,7 +213,7 @@ class Committer:
 
     def _commit_until_stopped(self) -> None:
         try:
-            transactions = Transactions(self._config, self._watchdog, self._limits.call_timeout_s)
+            transactions = Transactions(self._name, self._config, self._watchdog, self._limits.call_timeout_s)
             transactions.init()
         except (InstanceTaken, TransactionFailed, KafkaException) as error:
             self._call_loop(_settle, self._started, error)
@@ -239,7 +243,7 @@ class Committer:
             offsets = offsets_of(units)
             positions = [TopicPartition(lease.topic, lease.partition, offset) for lease, offset in offsets.items()]
             try:
-                checked_at_s = transactions.run([unit.messages for unit in units], positions, metadata)
+                checked_at_s = transactions.run(_messages(units), positions, metadata)
             except TransactionAborted as aborted:
                 logger.warning("transaction aborted, tried again: %s", aborted)
                 if self._observe is not None:
@@ -278,6 +282,8 @@ class Committer:
 
     def _committed(self, units: list[Waiting], leases: Iterable[Lease], checked_at_s: float, seconds: float) -> None:
         self._has_committed = True
+        if failpoint.hit is not None:
+            _reached(units, "after_ack")
         self._fresh.update((lease, checked_at_s) for lease in leases if not lease.lost)
         with self._lock:
             self._queue.settle(units)
@@ -305,6 +311,23 @@ class Committer:
         except RuntimeError:
             # The loop is closed: the process is ending, nobody waits any more.
             logger.debug("the loop was closed before the committer ended")
+
+
+def _messages(units: Sequence[Waiting]) -> Iterator[Sequence[OutMessage]]:
+    if failpoint.hit is not None:
+        _reached(units, "before_produce")
+    for unit in units:
+        yield unit.messages
+    if failpoint.hit is not None:
+        _reached(units, "after_produce")
+
+
+def _reached(units: Iterable[Waiting], where: str) -> None:
+    assert failpoint.hit is not None, "only called while something is armed"
+    for unit in units:
+        name, _, which = unit.step.partition("/")
+        if name:
+            failpoint.hit(f"{name}_{where}", which)
 
 
 def _wake(units: Iterable[Waiting]) -> None:

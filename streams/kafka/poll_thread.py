@@ -21,6 +21,7 @@ from typing import Final, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from streams import failpoint
 from streams.contracts.exits import ExitCode
 from streams.kafka.chunks import Cutter
 from streams.kafka.claim import Backlog, Claim, Hold
@@ -231,6 +232,8 @@ class PollThread:
                 if claim.backlog.add(chunk, size):
                     self._hold(consumer, claim, Hold.BACKLOG)
         if handed:
+            if failpoint.hit is not None and any(chunk.messages for _, chunk in handed):
+                failpoint.hit("after_poll")
             self._listener.handed(handed)
 
     def _serve(self, consumer: Consumer) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from streams import failpoint
 from streams.contracts.exits import ExitCode, OperatorError
 from streams.kafka.client_config import TRANSACTION_TIMEOUT_MS
 from streams.kafka.message import OutMessage
@@ -84,9 +85,13 @@ class _Abortable(Exception):
 
 
 class Transactions:
-    """A transactional producer. ``call_timeout_s`` bounds a single call; calls that time out are asked again."""
+    """A transactional producer. ``call_timeout_s`` bounds a single call; calls that time out are asked again.
 
-    def __init__(self, config: Mapping[str, Any], watchdog: Watchdog, call_timeout_s: float) -> None:
+    ``name`` is its committer's.
+    """
+
+    def __init__(self, name: str, config: Mapping[str, Any], watchdog: Watchdog, call_timeout_s: float) -> None:
+        self._name = name
         self._watchdog = watchdog
         self._call_timeout_s = call_timeout_s
         self._transactional_id = str(config["transactional.id"])
@@ -126,15 +131,22 @@ class Transactions:
         try:
             self._produce(batches)
             self._flush()
+            self._reached("offsets")
             checked_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)
             self._send_offsets(offsets, metadata)
+            self._reached("before")
             self._until_done("commit_transaction", self._producer.commit_transaction)
         except _Abortable as failed:
             abortable = self._explained(failed, offsets, metadata)
             self._abort()
             self._refuse(abortable)
             raise TransactionAborted(abortable.error.name(), abortable.detail) from abortable
+        self._reached("after")
         return checked_at_s
+
+    def _reached(self, when: str) -> None:
+        if failpoint.hit is not None:
+            failpoint.hit(f"{self._name}_commit_{when}")
 
     def close(self) -> None:
         """Let go of the producer, between two transactions."""

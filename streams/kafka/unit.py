@@ -24,13 +24,15 @@ class Unit(Generic[W]):
     """Messages to produce for ``lease``, and the offset that is valid once they are durable.
 
     ``next_offset`` ``None`` leaves the offset where the unit before it put it. ``offset`` is what the unit's
-    transaction commits for the lease, known once the unit is queued. ``waiter`` is the caller's.
+    transaction commits for the lease, known once the unit is queued. ``waiter`` is the caller's. ``step`` says for
+    failpoints what the unit is of: ``name`` or ``name/which``.
     """
 
     lease: Lease
     messages: Sequence[OutMessage]
     next_offset: int | None
     waiter: W
+    step: str = ""
     size_bytes: int = field(init=False)
     offset: int = field(init=False)
 

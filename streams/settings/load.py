@@ -23,7 +23,7 @@ from streams.settings.yaml_file import UnusableFile, read_yaml
 PREFIX = "CALLSTREAM_"
 CONFIG_VARIABLE = "CALLSTREAM_CONFIG"
 
-# Variables with our prefix that are no settings: the file, the tests' broker, the tests' switch for faults.
+# Variables with our prefix that are no settings: the file, the tests' broker, the tests' failpoints.
 KNOWN_VARIABLES = frozenset({CONFIG_VARIABLE, "CALLSTREAM_TEST_BOOTSTRAP", "CALLSTREAM_FAILPOINT"})
 
 Tree = dict[str, Any]

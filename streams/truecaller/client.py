@@ -24,7 +24,7 @@ from typing import Final, Literal, Self
 import httpx
 import orjson
 
-from streams import __version__
+from streams import __version__, failpoint
 from streams.contracts.urls import check_base_url
 from streams.lane.verdict import Ambiguous, CheckVerdict, PostVerdict, TokenVerdict
 from streams.truecaller.answers import is_token
@@ -135,7 +135,7 @@ class TruecallerClient:
         self, kind: RequestKind, transport: httpx.AsyncHTTPTransport, path: str, headers: _Headers, body: bytes
     ) -> tuple[Answer | NoAnswer, httpx.Response | None]:
         began_s = time.perf_counter()
-        content = _Body(body)
+        content = _HalvedBody(body) if failpoint.hit is not None and kind == "post" else _Body(body)
         request = httpx.Request(
             "GET" if kind == "check" else "POST",
             self._url(path),
@@ -189,6 +189,24 @@ class _Body(httpx.AsyncByteStream):
             return self._body
         self.handed = Handed.WHOLE
         raise StopAsyncIteration
+
+
+class _HalvedBody(_Body):
+    """A body in two pieces, with a failpoint behind each."""
+
+    async def __anext__(self) -> bytes:
+        half = len(self._body) // 2
+        if self.handed is Handed.NOTHING:
+            self.handed = Handed.PARTLY
+            return self._body[:half]
+        if self.handed is Handed.PARTLY and self._body:
+            rest, self._body = self._body[half:], b""
+            if failpoint.hit is not None:
+                failpoint.hit("post_mid_body")
+            return rest
+        if failpoint.hit is not None:
+            failpoint.hit("post_after_send")
+        return await super().__anext__()
 
 
 def _transport(tls: ssl.SSLContext) -> httpx.AsyncHTTPTransport:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from streams import failpoint
 from streams.kafka.committer import Committer
 from streams.kafka.lease import Lease
 from streams.telemetry.metrics import Metrics
@@ -35,10 +36,14 @@ class PartitionHooks:
         began_s = boot_s()
         parcels = [lease for lease in leases if lease.topic == self.parcels_topic]
         intents = [lease for lease in leases if lease.topic != self.parcels_topic]
+        if failpoint.hit is not None and parcels and not lost:
+            failpoint.hit("revoke_begin")
         await self.take_over.revoked(parcels, lost=lost)
         if not lost:
             await self.route_committer.drain(intents, DRAIN_S)
             await self.lanes_committer.drain(parcels, DRAIN_S)
+            if failpoint.hit is not None and parcels:
+                failpoint.hit("revoke_end")
         self.route_committer.abandon(intents)
         self.lanes_committer.abandon(parcels)
         self.metrics.rebalance_seconds.labels("lost" if lost else "revoked").observe(boot_s() - began_s)

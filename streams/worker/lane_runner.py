@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from streams import failpoint
 from streams.contracts.command import Command
 from streams.kafka.committer import Committer, LeaseLost
 from streams.kafka.lease import Chunk, Lease
@@ -26,6 +27,7 @@ from streams.worker.encode import Encoder
 from streams.worker.observe import LaneObserver
 from streams.worker.owned import OwnedLane, OwnedPartition
 from streams.worker.requests import LaneRequests
+from streams.worker.steps import step_of
 
 # A worker whose Kafka is gone, or that was paused, stops calling the API after this: its accounts may have a new owner.
 FRESH_S = 5.0
@@ -98,7 +100,7 @@ class LaneRunner:
     def _perform(self, owned: OwnedLane, action: Action, now: Instant) -> None:
         match action:
             case Write():
-                self.submit(owned, action, now)
+                self.submit(owned, action, now, self._step_of(action))
             case Post():
                 self._start(owned, self._post(owned, action))
             case Check():
@@ -106,19 +108,32 @@ class LaneRunner:
             case Mint():
                 self._start(owned, self._mint(owned))
 
-    def submit(self, owned: OwnedLane, write: Write, now: Instant) -> None:
-        """Hand a write to the committer, with the offset of its partition that it makes valid."""
+    def _step_of(self, write: Write) -> str:
+        if failpoint.hit is None:
+            return ""
+        step = step_of(write)
+        if step.startswith("intent"):
+            failpoint.hit("batch_closed")
+        return step
+
+    def submit(self, owned: OwnedLane, write: Write, now: Instant, step: str = "") -> None:
+        """Hand a write to the committer, with the offset of its partition that it makes valid.
+
+        ``step``: see :class:`streams.kafka.unit.Unit`.
+        """
         partition = owned.partition
         partition.taken(write.taken)
         messages = self.encoder.write(write, owned.account_id, partition.lease.partition, now.wall_ms)
         self.observer.written(owned, write, now)
-        unit = self.submit_messages(partition, messages)
+        unit = self.submit_messages(partition, messages, step)
         unit.add_done_callback(lambda done: self._durable(owned, write.serial, done))
 
-    def submit_messages(self, partition: OwnedPartition, messages: list[OutMessage]) -> "asyncio.Future[None]":
+    def submit_messages(
+        self, partition: OwnedPartition, messages: list[OutMessage], step: str = ""
+    ) -> "asyncio.Future[None]":
         """Hand messages to the committer on behalf of a partition, with its offset as it is now."""
         partition.submitted_offset = partition.offset.committable()
-        return self.committer.submit(partition.lease, messages, partition.submitted_offset)
+        return self.committer.submit(partition.lease, messages, partition.submitted_offset, step)
 
     def _durable(self, owned: OwnedLane, serial: int, unit: "asyncio.Future[None]") -> None:
         error = None if unit.cancelled() else unit.exception()
@@ -143,12 +158,14 @@ class LaneRunner:
     async def _finish(self, owned: OwnedLane, request: Awaitable[Write]) -> None:
         write = await request
         if not owned.partition.lease.lost:
-            self.submit(owned, write, read_clock())
+            self.submit(owned, write, read_clock(), self._step_of(write))
             self.touch([owned])
 
     # -- requests
 
     async def _post(self, owned: OwnedLane, action: Post) -> Write:
+        if failpoint.hit is not None:
+            failpoint.hit("slot_granted", action.batch_ref)
         batch = owned.lane.batches[action.batch_ref]
         if not await self._confirmed(owned.partition) or not owned.lane.may_leave(batch, read_clock()):
             return owned.lane.not_sent(batch, read_clock())
@@ -203,6 +220,8 @@ class LaneRunner:
             return None
         self._contiguous.check(chunk)
         self.touch(partition.take(chunk, read_clock(), self._command))
+        if failpoint.hit is not None and chunk.messages:
+            failpoint.hit("after_decode")
         return partition
 
     def _command(self, owned: OwnedLane, command: Command, offset: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import faust
 import structlog
 
-from streams import __version__
+from streams import __version__, failpoint
 from streams.contracts.exits import ExitCode
 from streams.kafka.committer import Committer
 from streams.kafka.transaction import TransactionFailed
@@ -90,6 +90,8 @@ class WorkerProcess:
         self._stopping_since_s = boot_s()
         self.take_over.given_up = GivenUp()
         self.health.hold("draining")
+        if failpoint.hit is not None and self._stop.is_set():
+            failpoint.hit("drain_begin")
         await self.app.stop()
         crashed = self.app.crashed
         self._tell_drained(self.take_over.given_up)
@@ -99,6 +101,8 @@ class WorkerProcess:
             task.cancel()
         await self.client.aclose()
         self.telemetry.stop()
+        if failpoint.hit is not None and self._stop.is_set():
+            failpoint.hit("drain_end")
         log.info("worker_stopped", crashed=crashed)
         return ExitCode.CRASH if crashed else ExitCode.DONE
 

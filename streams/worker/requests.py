@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from streams import failpoint
 from streams.accounts import AccountBook
 from streams.lane.actions import Check, Post
 from streams.lane.verdict import CheckVerdict, PostVerdict, Refuse, TokenVerdict
@@ -21,11 +22,17 @@ class LaneRequests:
     async def post(self, account_id: str, action: Post) -> PostVerdict:
         """Submit a batch."""
         body = encode_batch(self.submit_version, (held.row for held in action.held))
-        return await self.client.post(account_id, action.token.secret, body)
+        _reached("post_before_send", action.batch_ref)
+        verdict = await self.client.post(account_id, action.token.secret, body)
+        _reached("post_after_response", action.batch_ref)
+        return verdict
 
     async def check(self, account_id: str, action: Check) -> CheckVerdict:
         """Ask for the statuses of a batch."""
-        return await self.client.check(account_id, action.token.secret, action.batch_id)
+        _reached("check_before_get", action.batch_ref)
+        verdict = await self.client.check(account_id, action.token.secret, action.batch_id)
+        _reached("check_after_get", action.batch_ref)
+        return verdict
 
     async def mint(self, account_id: str) -> TokenVerdict:
         """Mint a token with the account's credentials as they are now."""
@@ -33,4 +40,12 @@ class LaneRequests:
             credentials = self.accounts.credentials(account_id)
         except (KeyError, ConfigError):
             return Refuse("no_credentials")
-        return await self.client.mint(account_id, credentials.key_id, credentials.api_key)
+        _reached("token_before_get")
+        verdict = await self.client.mint(account_id, credentials.key_id, credentials.api_key)
+        _reached("token_after_get")
+        return verdict
+
+
+def _reached(place: str, batch_ref: str = "") -> None:
+    if failpoint.hit is not None:
+        failpoint.hit(place, batch_ref)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Message
 
+from streams import failpoint
 from streams.contracts.dead_letter import dead_letter
 from streams.contracts.outcome import OutcomeFacts, Source, Status
 from streams.contracts.parcel import Parcel, Row, encode_parcels
@@ -70,7 +71,10 @@ class Router:
             self._contiguous.check(chunk)
             routed = self.route(chunk, read_clock().wall_ms)
             self._count(routed)
-            self._waiting.append(self._committer.submit(chunk.lease, routed.messages, chunk.next))
+            if failpoint.hit is not None and routed.messages:
+                failpoint.hit("after_validate")
+            step = "dlq" if routed.invalid else ""
+            self._waiting.append(self._committer.submit(chunk.lease, routed.messages, chunk.next, step))
             while self._waiting and (self._waiting[0].done() or len(self._waiting) >= UNITS_WAITING_MAX):
                 await _committed(self._waiting.popleft())
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import structlog
 
+from streams import failpoint
 from streams.kafka.lease import Lease
 from streams.kafka.transport_options import PartitionBlocked
 from streams.lane.instant import Instant
@@ -45,8 +46,12 @@ class TakeOver:
             PartitionBlocked: The group's offset and the journal contradict each other; an operator must decide.
         """
         began = read_clock()
+        if failpoint.hit is not None:
+            failpoint.hit("takeover_begin")
         fold = await self.read_journal(lease.partition)
         _check_head(lease, fold)
+        if failpoint.hit is not None:
+            failpoint.hit("takeover_replayed")
         partition = OwnedPartition(lease, self.new_lane)
         assigned = Instant(began.wall_of(lease.assigned_at_s), lease.assigned_at_s)
         batches = 0
@@ -58,6 +63,8 @@ class TakeOver:
                 self.runner.submit(owned, write, read_clock())
         self.runner.partitions[lease] = partition
         self.runner.touch(partition.lanes.values())
+        if failpoint.hit is not None:
+            failpoint.hit("takeover_end")
         seconds = read_clock().boot_s - began.boot_s
         self.runner.observer.replayed(seconds)
         log.info(

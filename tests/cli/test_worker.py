@@ -1,5 +1,6 @@
 """``callstream worker`` where it cannot work: what it says, and its exit code. With Kafka: see tests/e2e."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -41,9 +42,10 @@ def config(tmp_path):
     return write
 
 
-def start(path, *python):
+def start(path, *python, **environment):
     command = [sys.executable, *(python or ("-m", "streams")), "worker", "--config", str(path)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    variables = os.environ | environment
+    return subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def ended(worker):
@@ -57,6 +59,18 @@ def test_a_wrong_setting_is_named(config):
     code, said = ended(start(config(kafka={"bootstrap": "127.0.0.1:1"})))
     assert code == 2
     assert "kafka.bootstrap" in said
+
+
+def test_a_failpoint_that_does_not_exist_is_refused_with_those_that_do(config):
+    code, said = ended(start(config(), CALLSTREAM_FAILPOINT="nowhere:kill"))
+    assert code == 2
+    assert all(place in said for place in ("'nowhere'", "after_poll", "drain_end"))
+
+
+def test_a_failpoint_is_no_setting(config):
+    code, said = ended(start(config(failpoint="drain_end:kill")))
+    assert code == 2
+    assert "failpoint: is not a setting" in said
 
 
 def test_credentials_that_cannot_be_read_are_named(config, tmp_path):

@@ -3,6 +3,7 @@
 What must stay true: every process started here is ended here; nothing waits longer than it is told.
 """
 
+import os
 import re
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from scripts.kafka import free_port
+from streams import failpoint
 from streams.contracts.exits import ExitCode
 from streams.kafka import topics
 from streams.kafka.client_config import KafkaOptions
@@ -61,12 +63,15 @@ def log_ends(bootstrap: str, topic: str, partitions: Iterable[int]) -> dict[int,
 class Process:
     """One process of ours. What it says goes to files, stderr and stdout together."""
 
-    def __init__(self, log: Path, *arguments: str) -> None:
+    def __init__(self, log: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.log = log
         # Its own session: a Ctrl-C in the terminal is pytest's, which ends this one in order.
         with log.open("ab") as out:
             command = [sys.executable, "-m", "streams", *arguments]
-            self._popen = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, start_new_session=True)
+            variables = os.environ | (environment or {})
+            self._popen = subprocess.Popen(
+                command, cwd=ROOT, env=variables, stdout=out, stderr=out, start_new_session=True
+            )
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")
@@ -103,9 +108,9 @@ class Process:
 class Worker(Process):
     """``callstream worker``."""
 
-    def __init__(self, log: Path, config: Path, metrics_port: int) -> None:
+    def __init__(self, log: Path, config: Path, metrics_port: int, failpoints: str = "") -> None:
         self.metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
-        super().__init__(log, "worker", "--config", str(config))
+        super().__init__(log, "worker", "--config", str(config), environment={failpoint.VARIABLE: failpoints})
 
     def metrics(self) -> str:
         """What ``/metrics`` says; empty while nobody listens."""
@@ -197,12 +202,12 @@ class World:
         self.api_url = ready[0]["url"]
         return api
 
-    def start_worker(self, instance: str, protocol: str = "consumer", **changes: Any) -> Worker:
+    def start_worker(self, instance: str, protocol: str = "consumer", failpoints: str = "", **changes: Any) -> Worker:
         """Run ``callstream worker``, without waiting for it."""
         port = free_port()
         number = sum(isinstance(each, Worker) for each in self.processes)
         config = self.config(instance, protocol, port, **changes)
-        worker = Worker(self.directory / f"{instance}-{number}.log", config, port)
+        worker = Worker(self.directory / f"{instance}-{number}.log", config, port, failpoints)
         self.processes.append(worker)
         return worker
 

@@ -99,7 +99,7 @@ def scripted(monkeypatch):
         producer = Scripted(answers, list(undelivered))
         monkeypatch.setattr(transaction, "Producer", producer)
         watchdog = Watchdog(60, lambda call: None)
-        return producer, Transactions({"transactional.id": "group.route.worker-0"}, watchdog, 5.0)
+        return producer, Transactions("route", {"transactional.id": "group.route.worker-0"}, watchdog, 5.0)
 
     return make
 
@@ -255,7 +255,9 @@ def test_a_start_without_an_answer_ends_in_time(scripted, monkeypatch):
 
 def test_offsets_are_asked_for():
     with pytest.raises(AssertionError, match="fenced by nothing"):
-        Transactions({"transactional.id": "x", "log_level": 0}, Watchdog(60, print), 5.0).run([], [], b"metadata")
+        Transactions("route", {"transactional.id": "x", "log_level": 0}, Watchdog(60, print), 5.0).run(
+            [], [], b"metadata"
+        )
 
 
 def test_a_call_that_hangs_is_told_once():

@@ -90,7 +90,9 @@ class MemoryCommitter:
         self.units: list[Submitted] = []
         self._fresh_at_s: dict[Lease, float] = {}
 
-    def submit(self, owner: Lease, messages: Sequence[OutMessage], next_offset: int | None) -> "asyncio.Future[None]":
+    def submit(
+        self, owner: Lease, messages: Sequence[OutMessage], next_offset: int | None, _step: str = ""
+    ) -> "asyncio.Future[None]":
         unit = Submitted(owner, messages, next_offset, asyncio.get_running_loop().create_future())
         self.units.append(unit)
         if owner.lost:
