@@ -18,7 +18,7 @@ def test_a_kill_at_every_failpoint(quick, new_world):
     def at_quick(**settings):
         return new_world(quick.bootstrap, **settings)
 
-    tried = try_all(KILLS, at_quick, side_by_side=4, protocol="consumer")
+    tried = try_all(KILLS, at_quick, side_by_side=6, protocol="consumer")
     logger.info("%d failpoints in %.0f s", len(KILLS), time.monotonic() - began_s)
     assert {each.case for each in tried} >= set(KILLS)
     assert not told(tried), told(tried)

@@ -12,10 +12,10 @@ import threading
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import orjson
 import yaml
@@ -55,23 +55,39 @@ def log_ends(bootstrap: str, topic: str, partitions: Iterable[int]) -> dict[int,
     """High watermarks, transactions that are still open included."""
     asked = {TopicPartition(topic, partition): LATEST for partition in partitions}
     # The client must outlive its answers.
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
     answers = admin.list_offsets(asked, request_timeout=10)
     return {where.partition: answer.result(20).offset for where, answer in answers.items()}
+
+
+class Running(Protocol):
+    """A process that was started: what we use of :class:`subprocess.Popen`."""
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, number: int, /) -> None: ...
+
+
+def spawn(arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> Running:
+    """Start ``callstream`` with these arguments in a new interpreter."""
+    # Its own session: a Ctrl-C in the terminal is pytest's, which ends this one in order.
+    with log.open("ab") as out:
+        command = [sys.executable, "-m", "streams", *arguments]
+        variables = os.environ | environment
+        return subprocess.Popen(command, cwd=ROOT, env=variables, stdout=out, stderr=out, start_new_session=True)
+
+
+Launch = Callable[[Sequence[str], Path, Mapping[str, str]], Running]
 
 
 class Process:
     """One process of ours. What it says goes to files, stderr and stdout together."""
 
-    def __init__(self, log: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, log: Path, *arguments: str, environment: Mapping[str, str] | None = None, launch: Launch = spawn
+    ) -> None:
         self.log = log
-        # Its own session: a Ctrl-C in the terminal is pytest's, which ends this one in order.
-        with log.open("ab") as out:
-            command = [sys.executable, "-m", "streams", *arguments]
-            variables = os.environ | (environment or {})
-            self._popen = subprocess.Popen(
-                command, cwd=ROOT, env=variables, stdout=out, stderr=out, start_new_session=True
-            )
+        self._popen = launch(arguments, log, environment or {})
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")
@@ -97,7 +113,7 @@ class Process:
     def wait(self, timeout_s: float = 30.0) -> int:
         try:
             return self._popen.wait(timeout_s)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, TimeoutError):
             raise AssertionError(f"still running after {timeout_s:g} s; it said:\n{self.said()[-2000:]}") from None
 
     def kill(self) -> None:
@@ -108,9 +124,12 @@ class Process:
 class Worker(Process):
     """``callstream worker``."""
 
-    def __init__(self, log: Path, config: Path, metrics_port: int, failpoints: str = "") -> None:
+    def __init__(
+        self, log: Path, config: Path, metrics_port: int, failpoints: str = "", launch: Launch = spawn
+    ) -> None:
         self.metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
-        super().__init__(log, "worker", "--config", str(config), environment={failpoint.VARIABLE: failpoints})
+        variables = {failpoint.VARIABLE: failpoints}
+        super().__init__(log, "worker", "--config", str(config), environment=variables, launch=launch)
 
     def metrics(self) -> str:
         """What ``/metrics`` says; empty while nobody listens."""
@@ -155,6 +174,7 @@ class World:
             for name in ("intents", "outcomes", "dead_letters", "parcels", "journal", "requests")
         }
         self.api_url = ""
+        self.launch: Launch = spawn
 
     # -- before
 
@@ -207,7 +227,7 @@ class World:
         port = free_port()
         number = sum(isinstance(each, Worker) for each in self.processes)
         config = self.config(instance, protocol, port, **changes)
-        worker = Worker(self.directory / f"{instance}-{number}.log", config, port, failpoints)
+        worker = Worker(self.directory / f"{instance}-{number}.log", config, port, failpoints, self.launch)
         self.processes.append(worker)
         return worker
 
