@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -213,7 +213,8 @@ class Cluster:
     ``port`` is the first node's (the next nodes follow it), ``None`` takes free ones. ``directory`` ``None`` is a new
     one under ``build/kafka/`` that is removed at the end; a given one is kept and used again. ``session_timeout_s`` is
     the KIP-848 session (Kafka's own default is 45 s; tests that kill and freeze workers want it short, at least 6 s).
-    ``properties`` are added to every node's ``server.properties``.
+    ``properties`` are added to every node's ``server.properties``. ``outside`` adds listeners under other names: for
+    each node the port it listens on and the port it tells clients, as where a proxy stands in between.
     """
 
     size: int = 1
@@ -221,6 +222,7 @@ class Cluster:
     directory: Path | None = None
     session_timeout_s: float = 6.0
     properties: dict[str, str] = field(default_factory=dict)
+    outside: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list, init=False)
     _cleanup: ExitStack = field(default_factory=ExitStack, init=False)
 
@@ -303,10 +305,7 @@ class Cluster:
             "process.roles": "broker,controller",
             "node.id": str(node.number),
             **quorum,
-            "listeners": f"PLAINTEXT://127.0.0.1:{node.port},CONTROLLER://127.0.0.1:{node.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{node.port}",
-            "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            **self._listeners(node),
             "log.dirs": str(node.directory / "data"),
             "auto.create.topics.enable": "false",
             "default.replication.factor": replicas,
@@ -333,6 +332,18 @@ class Cluster:
             "group.consumer.heartbeat.interval.ms": heartbeat_ms,
             "group.consumer.min.heartbeat.interval.ms": heartbeat_ms,
             **self.properties,
+        }
+
+    def _listeners(self, node: Node) -> dict[str, str]:
+        ports = {name: of_nodes[node.number - 1] for name, of_nodes in self.outside.items()}
+        ports["PLAINTEXT"] = (node.port, node.port)
+        listeners = [f"{name}://127.0.0.1:{port}" for name, (port, _) in ports.items()]
+        return {
+            "listeners": ",".join([*listeners, f"CONTROLLER://127.0.0.1:{node.controller_port}"]),
+            "advertised.listeners": ",".join(f"{name}://127.0.0.1:{told}" for name, (_, told) in ports.items()),
+            "controller.listener.names": "CONTROLLER",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in ("CONTROLLER", *ports)),
         }
 
 
