@@ -147,7 +147,7 @@ def collect(world: World, outcomes: Outcomes, *, crashes: bool = True) -> Artefa
         else:
             entry = decode_entry(key, value)
             assert isinstance(entry, BatchEntry)
-            story.states.append(JournalState(message.offset() or 0, entry.state))
+            story.states.append(JournalState(message.offset() or 0, entry.state, message.timestamp()[1]))
 
     def take_letter(message: Message) -> None:
         headers = dict(message.headers() or ())

@@ -53,10 +53,11 @@ class Outcome(NamedTuple):
 
 
 class JournalState(NamedTuple):
-    """One value of a batch's journal entry, and where it stands in the journal."""
+    """One value of a batch's journal entry, where it stands in the journal, and when it was produced (epoch ms)."""
 
     offset: int
     state: BatchState
+    at_ms: int = 0
 
 
 @dataclass(slots=True)

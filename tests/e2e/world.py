@@ -156,7 +156,9 @@ class Worker(Process):
 class World:
     """Topics, configuration and processes of one deployment at ``bootstrap``."""
 
-    def __init__(self, bootstrap: str, directory: Path, *, accounts: int = 10, **settings: Any) -> None:
+    def __init__(
+        self, bootstrap: str, directory: Path, *, accounts: int = 10, policy: str = "retry", **settings: Any
+    ) -> None:
         self.bootstrap = bootstrap
         self.directory = directory
         self.accounts: tuple[SyntheticAccount, ...] = synthetic_accounts(accounts, seed=7)
@@ -164,6 +166,7 @@ class World:
         self.processes: list[Process] = []
         self.crashes: list[dict[int, int]] = []
         self.published = 0
+        self._policy = policy
         self._ledger_read = 0
         self._ledger_lines: list[dict[str, Any]] = []
         self._dialer = Dialer(self.accounts, seed=7)
@@ -187,7 +190,10 @@ class World:
 
     def config(self, instance: str, protocol: str, port: int, **changes: Any) -> Path:
         """Write the configuration of one worker."""
-        credentials = [{"id": each.id, "key_id": each.key_id, "api_key": each.api_key} for each in self.accounts]
+        credentials = [
+            {"id": each.id, "key_id": each.key_id, "api_key": each.api_key, "policy": self._policy}
+            for each in self.accounts
+        ]
         settings: dict[str, Any] = {
             "kafka": {
                 "bootstrap_servers": self.bootstrap,
