@@ -1,5 +1,6 @@
 """One run of chaos from the start of Kafka to the verdict: load and faults, then heal, then settle, then judge."""
 
+import json
 import shutil
 import sys
 import tempfile
@@ -8,12 +9,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from scripts.kafka import BUILD
+from scripts.kafka import BUILD, free_port
+from streams.contracts.exits import ExitCode
 from tests.chaos.arena import WORKERS, Arena, Plot, arena
+from tests.chaos.forked import fork
 from tests.chaos.schedule import plan
 from tests.chaos.verdict import Evidence, judge
 from tests.e2e.artefacts import Outcomes, collect, findings_of
-from tests.e2e.world import PARTITIONS, until
+from tests.e2e.world import PARTITIONS, Process, until
 
 # A batch in doubt waits 35 s after each take-over; its answer may be lost once more; then the statuses.
 SETTLE_TIMEOUT_S = 180.0
@@ -42,7 +45,7 @@ def run_in(plot: Plot, directory: Path) -> dict[str, Any]:
         with made.world.load(plot.rate):
             made.wreak(plan(plot.seconds, plot.seed), outcomes.final_count)
             made.heal()
-        problems = [*_settle(made, outcomes, plot)]
+        problems = _settle(made, outcomes)
         last_codes = _drain(made, problems)
         found = collect(made.world, outcomes, crashes=False)
         evidence = Evidence(
@@ -59,15 +62,40 @@ def run_in(plot: Plot, directory: Path) -> dict[str, Any]:
         return judge(evidence, found)
 
 
-def _settle(made: Arena, outcomes: Outcomes, plot: Plot) -> list[str]:
+def _settle(made: Arena, outcomes: Outcomes) -> list[str]:
     """Wait until every intent is final; what is not by then is the verdict's business."""
     print("healed, waiting for every intent to settle", file=sys.stderr, flush=True)
+    published = made.world.published
     try:
-        outcomes.until_final(made.world.published, SETTLE_TIMEOUT_S)
-        until(lambda: made.owned(*WORKERS) == set(range(PARTITIONS)), 30, "every partition has an owner")
+        until(lambda: made.owned(*WORKERS) == set(range(PARTITIONS)), 60, "every partition has an owner")
+        until(
+            lambda: outcomes.final_count() + len(outcomes.unresolved) >= published,
+            SETTLE_TIMEOUT_S,
+            lambda: f"{published} intents settle; {outcomes.finals}, {len(outcomes.unresolved)} unresolved",
+        )
+        if outcomes.unresolved:
+            _give_up(made)
+        outcomes.until_final(published, SETTLE_TIMEOUT_S)
     except AssertionError as late:
         return [str(late)]
     return []
+
+
+def _give_up(made: Arena) -> None:
+    """Resolve what is in doubt, as an operator does: nobody knows what became of it."""
+    config = str(made.world.config("operator", "consumer", free_port()))
+    listed = _operator(made, "list", "--state", "unresolved", "--json", "--config", config)
+    for batch in json.loads(listed.said().splitlines()[-1])["batches"]:
+        _operator(made, "resolve", batch["batch_ref"], "--give-up", "--yes", "--config", config)
+
+
+def _operator(made: Arena, *arguments: str) -> Process:
+    log = made.world.directory / f"operator-{len(made.world.processes)}.log"
+    process = Process(log, "batches", *arguments, launch=fork)
+    made.world.processes.append(process)
+    code = process.wait(60)
+    assert code == ExitCode.DONE, f"batches {arguments[0]} ended with {code}: {process.said()[-500:]}"
+    return process
 
 
 def _drain(made: Arena, problems: list[str]) -> dict[str, int]:

@@ -82,6 +82,7 @@ class Outcomes:
         self.all: list[Outcome] = []
         self.texts: list[str] = []
         self.finals: Counter[str] = Counter()
+        self.unresolved: set[Source] = set()
         self._final_sources: set[Source] = set()
         self._follower = Follower(world.bootstrap, world.topics["outcomes"], self._take)
         self._world = world
@@ -104,6 +105,9 @@ class Outcomes:
         if told["final"]:
             self.finals[told["status"]] += 1
             self._final_sources.add(source)
+            self.unresolved.discard(source)
+        elif told["status"] == "unresolved":
+            self.unresolved.add(source)
 
     def final_count(self) -> int:
         """Intents with a final outcome, as of now."""

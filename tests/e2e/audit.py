@@ -20,6 +20,7 @@ MINTS_WINDOW_S = 1800.0
 _NUMBER = re.compile(r"(?<![0-9A-Za-z-])\+?([0-9]{10,15})(?![0-9A-Za-z-])")
 _NATIONAL_DIGITS = 10
 
+_OPEN = {"accepted", "unresolved"}
 _FINAL_AFTER_ACCEPTED = {"delivered", "failed", "unknown"}
 _NEVER_SENT = {"invalid", "expired", "rejected"}
 
@@ -161,7 +162,7 @@ def _finals(found: Artefacts, _rules: Rules) -> Iterator[Finding]:
         if sum(each.final for each in outcomes) > 1:
             yield Finding("final_twice", f"{source}: {outcomes}")
         before = {each.status for each in outcomes[:-1]}
-        if before and (before != {"accepted"} or outcomes[-1].status not in _FINAL_AFTER_ACCEPTED):
+        if before and (not before <= _OPEN or outcomes[-1].status not in _FINAL_AFTER_ACCEPTED):
             yield Finding("course", f"{source}: {outcomes}")
 
 
