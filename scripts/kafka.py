@@ -155,14 +155,19 @@ class Node:
                 preexec_fn=_end_with_parent,  # noqa: PLW1509 - one prctl call, before any thread of ours matters
             )
 
+    @property
+    def ready(self) -> bool:
+        """Whether it has come up since its last start."""
+        with self.log.open("rb") as log:
+            log.seek(self._ready_from)
+            return READY_LINE in log.read()
+
     def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Wait until the node serves. A node that died or is too slow is an error that carries the end of its log."""
         deadline = time.monotonic() + timeout_s
         while True:
-            with self.log.open("rb") as log:
-                log.seek(self._ready_from)
-                if READY_LINE in log.read():
-                    return
+            if self.ready:
+                return
             if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
                 tail = self.log.read_text(errors="replace")[-3000:]
                 message = f"Kafka node {self.number} on port {self.port} did not become ready; its log ends:\n{tail}"

@@ -14,7 +14,7 @@ from streams.kafka.client_config import KafkaOptions, plain_producer_config
 from streams.kafka.follow import partitions_of
 
 # Longer than a broker's restart, shorter than the patience of somebody at a terminal.
-DELIVERY_TIMEOUT_MS = 30_000
+PATIENCE_S = 30.0
 # Messages that wait in the client: some 35 MB of intents, a second's worth at full speed.
 _QUEUE_MESSAGES_MAX = 100_000
 
@@ -23,12 +23,13 @@ class Publisher:
     """Send values to ``topic``, keyed by nothing, and count.
 
     ``delivered`` counts what the broker acknowledged, ``delivered_to`` by partition; ``failed`` counts the rest by the
-    name of Kafka's error. Raises :class:`~streams.kafka.follow.TopicMissing`, or ``KafkaException`` if the cluster
-    cannot be reached.
+    name of Kafka's error. A message fails that is not acknowledged within ``patience_s``. Raises
+    :class:`~streams.kafka.follow.TopicMissing`, or ``KafkaException`` if the cluster cannot be reached.
     """
 
-    def __init__(self, options: KafkaOptions, topic: str) -> None:
-        self._producer = Producer(_config(options))
+    def __init__(self, options: KafkaOptions, topic: str, patience_s: float = PATIENCE_S) -> None:
+        self._producer = Producer(_config(options, patience_s))
+        self._patience_s = patience_s
         self._topic = topic
         self.delivered = 0
         self.delivered_to: Counter[int] = Counter()
@@ -52,9 +53,9 @@ class Publisher:
         """Count what has become of messages sent before, for ``timeout_s`` or, with 0, without waiting."""
         self._producer.poll(timeout_s)
 
-    def close(self, timeout_s: float = DELIVERY_TIMEOUT_MS / 1000 + 5) -> None:
+    def close(self, timeout_s: float | None = None) -> None:
         """Wait until every message is delivered or failed; what is neither after ``timeout_s`` counts as failed."""
-        unfinished = self._producer.flush(timeout_s)
+        unfinished = self._producer.flush(self._patience_s + 5 if timeout_s is None else timeout_s)
         if unfinished:
             self.failed["unfinished"] += unfinished
 
@@ -66,12 +67,12 @@ class Publisher:
             self.failed[error.name()] += 1
 
 
-def _config(options: KafkaOptions) -> dict[str, Any]:
+def _config(options: KafkaOptions, patience_s: float) -> dict[str, Any]:
     return plain_producer_config(replace(options, instance="publish")) | {
         # What goes wrong is counted and reported; librdkafka would write a line for every attempt to connect.
         "log_level": 0,
         # Each message to a partition of its own choice: stuck together, a short run would all lie in one.
         "sticky.partitioning.linger.ms": 0,
-        "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
+        "delivery.timeout.ms": round(patience_s * 1000),
         "queue.buffering.max.messages": _QUEUE_MESSAGES_MAX,
     }

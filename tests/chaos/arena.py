@@ -27,6 +27,9 @@ SESSION_S = 3.0
 # Nothing here is classed as ambiguous and applied, so that what is applied twice has its cause in this process.
 API_FAULTS = "429=0.01,500=0.005,reset=0.005,401=0.002,check.cut=0.01,check.502=0.01"
 READY_TIMEOUT_S = 60.0
+# A fault waits so long for somebody to happen to; then it does not happen.
+PATIENCE_S = 20.0
+PUBLISHER_PATIENCE_S = 600.0
 
 _WEATHER = {
     Kind.KAFKA_CUT: Weather.CUT,
@@ -77,17 +80,17 @@ class Arena:
     kafka_links: Mapping[str, Sequence[Link]]
     api_links: dict[str, Link]
     fired: list[Fired] = field(default_factory=list)
-    missed: list[Fault] = field(default_factory=list)
     _undo: list[tuple[float, Fired, Undo]] = field(default_factory=list)
+    _returning: list[Node] = field(default_factory=list)
 
     def wreak(self, faults: Sequence[Fault], watch: Callable[[], object]) -> None:
         """Let everything happen at its time; ``watch`` is called about four times a second meanwhile."""
         start_s = time.time()
         waiting = list(faults)
-        while waiting or self._undo:
-            elapsed_s = time.time() - start_s
-            if waiting and waiting[0].at_s <= elapsed_s:
-                self._begin(waiting.pop(0))
+        while waiting or self._undo or self._returning:
+            late_s = time.time() - start_s - (waiting[0].at_s if waiting else float("inf"))
+            if late_s >= 0 and (self._begin(waiting[0]) or late_s > PATIENCE_S):
+                waiting.pop(0)
             self._end_due(time.time())
             watch()
             time.sleep(0.05)
@@ -95,6 +98,9 @@ class Arena:
     def heal(self) -> None:
         """Give back everything that was taken away."""
         self._end_due(float("inf"))
+        while self._returning:
+            self._end_due(time.time())
+            time.sleep(0.05)
         for worker in self.keeper.running.values():
             worker.signal(signal.SIGCONT)
 
@@ -109,18 +115,22 @@ class Arena:
         for _, fired, undo in due:
             undo()
             fired.to_s = time.time()
+        for node in [node for node in self._returning if node.ready]:
+            assert node.process is not None
+            assert node.process.poll() is None, f"broker {node.number} does not come back"
+            self._returning.remove(node)
+            _say(f"broker {node.number} is back")
 
-    def _begin(self, fault: Fault) -> None:
+    def _begin(self, fault: Fault) -> bool:
         begun = self._of_broker(fault) if fault.kind.value.startswith("broker") else self._of_worker(fault)
         if begun is None:
-            self.missed.append(fault)
-            _say(f"{fault.kind}: nobody to do it to")
-            return
+            return False
         fired, undo = begun
         self.fired.append(fired)
         _say(f"{fired.kind} of {fired.victim} for {fault.length_s:.1f} s")
         if undo is not None:
             self._undo.append((time.time() + fault.length_s, fired, undo))
+        return True
 
     # -- workers
 
@@ -157,7 +167,7 @@ class Arena:
     # -- brokers
 
     def _of_broker(self, fault: Fault) -> tuple[Fired, Undo] | None:
-        if any(fired.kind.value.startswith("broker") for _, fired, _ in self._undo):
+        if self._returning or any(fired.kind.value.startswith("broker") for _, fired, _ in self._undo):
             return None
         nodes = self.cluster.nodes
         node = nodes[int(fault.chance * len(nodes))]
@@ -167,12 +177,12 @@ class Arena:
             node.pause()
             return fired, node.resume
         node.stop() if fault.kind is Kind.BROKER_RESTART else node.kill()
-        return fired, lambda: _bring_back(node)
 
+        def bring_back() -> None:
+            node.start()
+            self._returning.append(node)
 
-def _bring_back(node: Node) -> None:
-    node.start()
-    node.wait_ready()
+        return fired, bring_back
 
 
 @contextmanager
@@ -190,6 +200,7 @@ def arena(plot: Plot, directory: Path) -> Iterator[Arena]:
             Cluster(size=plot.brokers, session_timeout_s=SESSION_S, properties=QUICK, outside=told)
         )
         world = World(cluster.bootstrap, directory, policy=plot.policy).make_topics()
+        world.patience_s = PUBLISHER_PATIENCE_S
         stack.callback(world.end)
         world.start_api(faults=API_FAULTS)
         api_port = int(world.api_url.rpartition(":")[2])

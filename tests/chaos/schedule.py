@@ -84,12 +84,16 @@ def plan(seconds: float, seed: int) -> list[Fault]:
 def _kinds(seconds: float, random: Random) -> Iterator[Kind]:
     """The kinds in random order, those of brokers spread out."""
     share = seconds / _RATES_ARE_FOR_S
-    counts = {kind: max(1, round(count * share)) for kind, (count, _) in _RATES.items()}
+    least = floors(seconds)
+    # What is left of a share happens by chance.
+    counts = {
+        kind: max(least.get(kind, 0), int(count * share + random.random())) for kind, (count, _) in _RATES.items()
+    }
     others = [kind for kind, count in counts.items() if kind not in _OF_BROKERS for _ in range(count)]
     brokers = [kind for kind, count in counts.items() if kind in _OF_BROKERS for _ in range(count)]
     random.shuffle(others)
     random.shuffle(brokers)
-    every = len(others) / len(brokers)
+    every = len(others) / max(1, len(brokers))
     for number, kind in enumerate(brokers):
         yield kind
         yield from others[round(number * every) : round((number + 1) * every)]

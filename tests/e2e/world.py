@@ -178,6 +178,7 @@ class World:
         }
         self.api_url = ""
         self.launch: Launch = spawn
+        self.patience_s = 30.0
 
     # -- before
 
@@ -287,7 +288,9 @@ class World:
 
     @contextmanager
     def _publisher(self) -> Iterator[Callable[[int], None]]:
-        publisher = Publisher(KafkaOptions(self.bootstrap, self.group, "publish"), self.topics["intents"])
+        publisher = Publisher(
+            KafkaOptions(self.bootstrap, self.group, "publish"), self.topics["intents"], self.patience_s
+        )
 
         def send(count: int) -> None:
             for start in range(0, count, 1000):
