@@ -115,6 +115,7 @@ class Committer:
         self._fresh: dict[Lease, float] = {}
         self._newest: dict[Lease, asyncio.Future[None]] = {}
         self._has_committed = False
+        self._began_s = 0.0
         # Not an executor's: one that is stuck in the client library must not hold up the end of the process.
         self._thread = threading.Thread(target=self._run, name=f"callstream-commit-{name}", daemon=True)
         self._watchdog = Watchdog(self._limits.watchdog_s, self._hangs)
@@ -239,7 +240,7 @@ class Committer:
             metadata, units = self._checked(units)
             if not units or metadata is None:
                 break
-            began_s = time.monotonic()
+            self._began_s = began_s = time.monotonic()
             offsets = offsets_of(units)
             positions = [TopicPartition(lease.topic, lease.partition, offset) for lease, offset in offsets.items()]
             try:
@@ -292,12 +293,15 @@ class Committer:
         self._call_loop(_wake, units)
 
     def _end(self, code: ExitCode, reason: str, *, fenced: bool = False) -> None:
-        if fenced and not self._has_committed:
+        late_s = TRANSACTION_TIMEOUT_MS / 1000
+        open_s = time.monotonic() - self._began_s
+        if fenced and open_s > late_s:
+            # A worker that starts into an outage has committed nothing yet, and nobody took its name.
+            reason = f"Kafka ended a transaction that was open for {open_s:.0f} s, more than {late_s:g} s ({reason})"
+        elif fenced and not self._has_committed:
             code, reason = ExitCode.PRECONDITION, f"{InstanceTaken(self._transactional_id)} ({reason})"
         elif fenced:
-            late_s = TRANSACTION_TIMEOUT_MS / 1000
-            taken = InstanceTaken(self._transactional_id)
-            reason = f"{taken}; or Kafka ended a transaction that was open for more than {late_s:g} s ({reason})"
+            reason = f"{InstanceTaken(self._transactional_id)} ({reason})"
         self._on_fatal(int(code), reason)
 
     def _hangs(self, call: str) -> None:

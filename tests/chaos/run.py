@@ -21,6 +21,7 @@ from tests.e2e.world import PARTITIONS, Process, until
 # A batch in doubt waits 35 s after each take-over; its answer may be lost once more; then the statuses.
 SETTLE_TIMEOUT_S = 180.0
 DRAIN_TIMEOUT_S = 60.0
+VERIFY_TIMEOUT_S = 300.0
 
 
 def run(plot: Plot, *, keep: bool = False) -> dict[str, Any]:
@@ -58,6 +59,7 @@ def run_in(plot: Plot, directory: Path) -> dict[str, Any]:
             pending=made.world.published - outcomes.final_count(),
             seconds=time.monotonic() - began_s,
             problems=problems,
+            verified=_verify(made),
         )
         return judge(evidence, found)
 
@@ -89,12 +91,29 @@ def _give_up(made: Arena) -> None:
         _operator(made, "resolve", batch["batch_ref"], "--give-up", "--yes", "--config", config)
 
 
+def _verify(made: Arena) -> dict[str, Any]:
+    """What ``callstream verify`` says of the run."""
+    config = str(made.world.config("auditor", "consumer", free_port()))
+    process = _command(made, "verify", "--config", config, "--ledger", str(made.world.ledger), "--json")
+    process.wait(VERIFY_TIMEOUT_S)
+    try:
+        told: dict[str, Any] = json.loads(process.said().splitlines()[-1])
+    except (IndexError, json.JSONDecodeError):
+        return {"verdict": "unknown", "said": process.said()[-500:]}
+    return told
+
+
 def _operator(made: Arena, *arguments: str) -> Process:
-    log = made.world.directory / f"operator-{len(made.world.processes)}.log"
-    process = Process(log, "batches", *arguments, launch=fork)
-    made.world.processes.append(process)
+    process = _command(made, "batches", *arguments)
     code = process.wait(60)
     assert code == ExitCode.DONE, f"batches {arguments[0]} ended with {code}: {process.said()[-500:]}"
+    return process
+
+
+def _command(made: Arena, *arguments: str) -> Process:
+    log = made.world.directory / f"command-{len(made.world.processes)}.log"
+    process = Process(log, *arguments, launch=fork)
+    made.world.processes.append(process)
     return process
 
 

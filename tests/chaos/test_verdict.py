@@ -53,6 +53,7 @@ def evidence(**changes):
         "findings": [],
         "pending": 0,
         "seconds": 61.0,
+        "verified": {"verdict": "valid"},
         **changes,
     }
     return Evidence(**content)
@@ -77,6 +78,7 @@ def test_what_was_in_flight_at_a_kill_may_be_applied_twice():
     ("named", "changes", "change"),
     [
         pytest.param("lost", {"findings": [Finding("lost", "0/7: no outcome")]}, None, id="an intent is lost"),
+        pytest.param("verify says", {"verified": {"verdict": "unknown"}}, None, id="the auditor cannot tell"),
         pytest.param("no final outcome", {"pending": 3}, None, id="intents are pending"),
         pytest.param("kill happened", {"fired": [fired(Kind.PAUSE), fired(Kind.BROKER_KILL)]}, None, id="no kill"),
         pytest.param("published", {"published": 50}, None, id="little was published"),

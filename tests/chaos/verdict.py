@@ -31,7 +31,7 @@ ACCEPTED_SHARE = 0.95
 
 @dataclass(slots=True)
 class Evidence:
-    """What a run left behind, beside the artefacts."""
+    """What a run left behind, beside the artefacts. ``verified`` is what ``callstream verify --json`` says of it."""
 
     plot: Plot
     published: int
@@ -41,6 +41,7 @@ class Evidence:
     findings: Sequence[Finding]
     pending: int
     seconds: float
+    verified: Mapping[str, Any]
     problems: list[str] = field(default_factory=list)
 
 
@@ -138,6 +139,8 @@ def _problems(
     for name, count in counts.items():
         first = next(finding.where for finding in evidence.findings if finding.name == name)
         yield f"{name} ({count}): {first}"
+    if evidence.verified.get("verdict") != "valid":
+        yield f"callstream verify says {dict(evidence.verified)}"
     if evidence.pending:
         yield f"{evidence.pending} intents have no final outcome"
     if strange := twice - in_flight:

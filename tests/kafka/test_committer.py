@@ -16,7 +16,7 @@ from streams.kafka.client_config import KafkaOptions, consumer_config, reader_co
 from streams.kafka.committer import CommitLimits, Committer, CommitterStopped, LeaseLost
 from streams.kafka.lease import Lease
 from streams.kafka.message import OutMessage
-from streams.kafka.transaction import InstanceTaken, Transactions
+from streams.kafka.transaction import InstanceTaken, TransactionFailed, Transactions
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
 
@@ -337,6 +337,23 @@ async def test_a_worker_that_is_fenced_before_it_committed_anything_says_that_it
     assert code == ExitCode.PRECONDITION
     assert "kafka.instance" in reason
     await second.stop()
+
+
+async def test_a_first_transaction_that_an_outage_kept_open_is_no_reason_to_speak_of_a_taken_name(bench, monkeypatch):
+    monkeypatch.setattr(module, "TRANSACTION_TIMEOUT_MS", 100)
+
+    # Stands in for a broker that was away, and ended the transaction when it came back.
+    def fenced(*_):
+        released.wait(0.2)
+        raise TransactionFailed("commit_transaction: PRODUCER_FENCED", fenced=True)
+
+    released = threading.Event()
+    monkeypatch.setattr(Transactions, "run", fenced)
+    bench.submit(bench.leases[0], b"x", next_offset=1)
+    code, reason = await bench.seen.fatal.get()
+    assert code == ExitCode.CRASH
+    assert "open for" in reason
+    assert "kafka.instance" not in reason
 
 
 async def test_a_start_on_a_taken_name_raises(bench, monkeypatch):
