@@ -128,7 +128,9 @@ class Broker(MemoryCommitter):
         super().__init__()
         self.found = Recording(topics={name: [] for name in dataclasses.asdict(TOPICS).values()})
 
-    def submit(self, owner: Lease, messages: Sequence[OutMessage], next_offset: int | None) -> "asyncio.Future[None]":
+    def submit(
+        self, owner: Lease, messages: Sequence[OutMessage], next_offset: int | None, _step: str = ""
+    ) -> "asyncio.Future[None]":
         for message in messages:
             log, partition = self.found.topics[message.topic], max(0, message.partition)
             offset = sum(entry.partition == partition for entry in log)
