@@ -10,13 +10,14 @@ import logging
 import logging.config
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from streams.telemetry.masking import mask_fields
+from streams.telemetry.stderr import StderrHandler
 
 Format = Literal["auto", "json", "console"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -62,7 +63,7 @@ def logging_config(format: Format = "auto", level: Level = "info") -> dict[str, 
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"callstream": {"()": formatter, "format": format}},
-        "handlers": {"stderr": {"()": _StderrHandler, "formatter": "callstream"}},
+        "handlers": {"stderr": {"()": StderrHandler, "formatter": "callstream"}},
         "root": {"level": level.upper(), "handlers": ["stderr"]},
         "loggers": {name: {"level": "WARNING" if level != "error" else "ERROR"} for name in _QUIET},
     }
@@ -82,20 +83,6 @@ def formatter(format: Format = "auto") -> logging.Formatter:  # noqa: A002 - the
             *([_escape_controls, _console_renderer()] if console else [_render_json]),
         ],
     )
-
-
-class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to what standard error is now: tests and terminals replace it."""
-
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
-
-    @property
-    def stream(self) -> TextIO:  # type: ignore[override] # the base class has an attribute
-        return sys.stderr
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class's name
-        """A log line that cannot be written must not end the worker, nor print its arguments unmasked."""
 
 
 def _shared() -> list[Processor]:

@@ -3,7 +3,11 @@
 import json
 import logging
 import logging.config
+import os
+import sys
+import time
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -165,3 +169,76 @@ def test_fausts_worker_keeps_the_pipeline(events):
 
     (event,) = events()
     assert event["event"] == "not ready for [digits]"
+
+
+class Pipe:
+    """Standard error as a pipe that is read only when the test says so."""
+
+    def __init__(self, monkeypatch):
+        self._reading, writing = os.pipe()
+        os.set_blocking(self._reading, False)
+        self.stderr = os.fdopen(writing, "w", buffering=1)
+        self._monkeypatch = monkeypatch
+
+    def become_stderr(self) -> None:
+        """To be called by the test itself: pytest sets its own for each phase of a test."""
+        self._monkeypatch.setattr(sys, "stderr", self.stderr)
+
+    def read(self) -> bytes:
+        read = b""
+        with suppress(BlockingIOError):
+            while True:
+                read += os.read(self._reading, 1 << 20)
+        return read
+
+    def close(self) -> None:
+        self.stderr.close()
+        os.close(self._reading)
+
+
+@pytest.fixture
+def pipe(monkeypatch):
+    made = Pipe(monkeypatch)
+    yield made
+    made.close()
+
+
+@pytest.mark.faults("F92")
+def test_a_pipe_that_nobody_reads_costs_lines_and_no_time(pipe):
+    pipe.become_stderr()
+    configure_logging("json")
+    log = structlog.stdlib.get_logger("streams.worker")
+    began_s = time.monotonic()
+    for number in range(3000):
+        log.info("batch_accepted", number=number, text="x" * 100)
+    assert time.monotonic() - began_s < 10, "a line that waits costs 0.2 s, and only the first one waits"
+    kept = [json.loads(line) for line in pipe.read().splitlines()]
+    assert [event["number"] for event in kept] == list(range(len(kept)))
+
+    log.info("read_again")
+
+    dropped, again = (json.loads(line) for line in pipe.read().splitlines())
+    assert (dropped["event"], dropped["dropped"]) == ("log_lines_dropped", 3000 - len(kept))
+    assert again["event"] == "read_again"
+
+
+@pytest.mark.faults("F92")
+def test_a_line_that_was_torn_does_not_run_into_the_next(pipe):
+    pipe.become_stderr()
+    configure_logging("json")
+    log = structlog.stdlib.get_logger("streams.worker")
+    log.info("long", **{f"field_{number}": "x" * 1000 for number in range(200)})
+    torn = pipe.read()
+    assert b"\n" not in torn
+    log.info("read_again")
+    rest, *events = pipe.read().splitlines()
+    assert rest == b""
+    assert [json.loads(line)["event"] for line in events] == ["log_lines_dropped", "read_again"]
+
+
+def test_a_reader_that_went_away_ends_nothing(pipe):
+    pipe.become_stderr()
+    configure_logging("json")
+    os.close(pipe._reading)
+    structlog.stdlib.get_logger("streams.worker").info("nobody_hears")
+    pipe._reading = os.open(os.devnull, os.O_RDONLY)
