@@ -39,7 +39,7 @@ from streams.worker.observe import LaneObserver
 from streams.worker.process import WorkerProcess
 from streams.worker.requests import LaneRequests
 from streams.worker.route import Router
-from streams.worker.sealing import AccountSealer, NoSealer
+from streams.worker.sealing import FollowingSealer, NoSealer
 from streams.worker.submit import Submitter
 from streams.worker.takeover import ReadJournal, TakeOver
 
@@ -154,8 +154,15 @@ def _lane_factory(settings: Settings, accounts: AccountBook) -> Callable[[str], 
         account = accounts.get(account_id)
         sealer: Sealer = NoSealer()
         if account is not None:
-            sealer = AccountSealer(account_id, accounts.credentials(account_id).api_key)
+            sealer = FollowingSealer(account_id, lambda: _api_key(accounts, account_id))
         tools = Tools(rng, lambda: str(uuid_utils.uuid7()), sealer, packer)
         return Lane(lane_options(settings, account_id, account), tools)
 
     return new_lane
+
+
+def _api_key(accounts: AccountBook, account_id: str) -> str | None:
+    try:
+        return accounts.credentials(account_id).api_key
+    except ConfigError:
+        return None

@@ -8,6 +8,7 @@ old tokens cannot be decrypted, and are dropped.
 import base64
 import binascii
 import secrets
+from collections.abc import Callable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -38,6 +39,34 @@ class AccountSealer:
             return self._cipher.decrypt(nonce, encrypted, self._bound_to).decode()
         except (InvalidTag, binascii.Error, ValueError):
             return None
+
+
+class FollowingSealer:
+    """Seals with the API key of an account as it is now; keeps to the last one while there is none to be read.
+
+    ``api_key`` returns the key, or ``None``. Satisfies :class:`streams.lane.tokens.Sealer`.
+    """
+
+    def __init__(self, account_id: str, api_key: Callable[[], str | None]) -> None:
+        self._account_id = account_id
+        self._api_key = api_key
+        self._known: tuple[str, AccountSealer] | None = None
+
+    def seal(self, token: str) -> str:
+        """Encrypt a token. Without any key the result is something that nobody can open."""
+        sealer = self._sealer()
+        return "" if sealer is None else sealer.seal(token)
+
+    def open(self, sealed: str) -> str | None:
+        """Decrypt a token, or ``None`` where that is not possible."""
+        sealer = self._sealer()
+        return None if sealer is None else sealer.open(sealed)
+
+    def _sealer(self) -> AccountSealer | None:
+        key = self._api_key()
+        if key is not None and (self._known is None or self._known[0] != key):
+            self._known = (key, AccountSealer(self._account_id, key))
+        return None if self._known is None else self._known[1]
 
 
 class NoSealer:

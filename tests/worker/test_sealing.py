@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from streams.worker.sealing import AccountSealer, NoSealer
+from streams.worker.sealing import AccountSealer, FollowingSealer, NoSealer
 from tests.worker.parts import ACCOUNT, OTHER_ACCOUNT
 
 SEALER = AccountSealer(ACCOUNT, "key")
@@ -62,3 +62,22 @@ def test_a_nonce_never_comes_twice():
 def test_without_a_key_nothing_is_sealed():
     with pytest.raises(AssertionError):
         NoSealer().seal("the token")
+
+
+@pytest.mark.faults("F88")
+def test_a_key_that_is_replaced_or_cannot_be_read_loses_no_token():
+    keys: list[str | None] = ["key"]
+    following = FollowingSealer(ACCOUNT, lambda: keys[-1])
+    assert SEALER.open(following.seal("the token")) == "the token"
+    keys.append(None)
+    assert SEALER.open(following.seal("the token")) == "the token", "the last one that could be read"
+    assert following.open(SEALER.seal("the token")) == "the token"
+    keys.append("new key")
+    assert AccountSealer(ACCOUNT, "new key").open(following.seal("the token")) == "the token"
+
+
+@pytest.mark.faults("F88")
+def test_without_any_key_nothing_is_sealed_that_somebody_could_open():
+    keyless = FollowingSealer(ACCOUNT, lambda: None)
+    assert keyless.open(SEALER.seal("the token")) is None
+    assert SEALER.open(keyless.seal("the token")) is None
