@@ -92,10 +92,18 @@ def test_a_port_that_is_taken_is_named(config):
 
 
 @pytest.mark.faults("F1")
-def test_a_kafka_that_is_away_is_a_reason_to_be_started_again(config):
-    code, said = ended(start(config(), "-c", IMPATIENT))
+@pytest.mark.parametrize(
+    "servers",
+    [
+        pytest.param(f"127.0.0.1:{free_port()}", id="nobody listens"),
+        pytest.param("nobody.invalid:9092", id="F2-no-such-host"),
+    ],
+)
+def test_a_kafka_that_is_away_is_a_reason_to_be_started_again(config, servers):
+    code, said = ended(start(config(kafka={"bootstrap_servers": servers}), "-c", IMPATIENT))
     assert code == 1
     assert "kafka_unreachable" in said
+    assert servers.partition(":")[0] in said
     assert "kafka.bootstrap_servers" in said
 
 

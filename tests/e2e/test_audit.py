@@ -281,6 +281,7 @@ MUTATIONS: list[tuple[Callable[[Artefacts], None], set[str]]] = [
 ]
 
 
+@pytest.mark.faults("F63")
 @pytest.mark.parametrize(("change", "expected"), [pytest.param(*case, id=case[0].__name__) for case in MUTATIONS])
 def test_one_thing_that_is_wrong_is_found(change, expected):
     found = clean()

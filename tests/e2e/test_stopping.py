@@ -37,6 +37,24 @@ def test_a_worker_told_to_stop_under_load_hands_everything_over(quick, new_world
     assert told["requests"]["mint 200"] == len(world.accounts), "the tokens are used again"
 
 
+@pytest.mark.faults("F83")
+@pytest.mark.parametrize("under_way", [0, 200], ids=["nothing", "a POST"])
+def test_a_worker_told_to_stop_while_nothing_or_a_post_is_under_way(quick, new_world, under_way):
+    deadline_s = 6
+    world = new_world(quick.bootstrap, api={"post_deadline_s": deadline_s}).make_topics()
+    world.start_api(faults="post.hang=1" if under_way else "")
+    worker = world.start_worker("worker-0")
+    until(lambda: len(worker.owned()) == PARTITIONS, 60, "it is ready")
+    world.publish(under_way)
+    until(lambda: not under_way or world.applied(), 60, "the API has taken a batch, and says nothing")
+    worker.signal(signal.SIGTERM)
+    told_s = time.monotonic()
+    assert worker.wait(60) == 0
+    assert time.monotonic() - told_s < deadline_s + 10
+    (handed_over,) = worker.events("partitions_handed_over")
+    assert handed_over["unknown"] == 0, "it has waited for the answer, in vain, and the journal says so"
+
+
 @pytest.mark.parametrize(
     ("already_published", "code"),
     [pytest.param(5_000, 1, id="at work"), pytest.param(0, 3, id="that has not yet worked")],
@@ -67,6 +85,7 @@ def test_a_missing_topic_is_named_at_the_start(quick, new_world, missing):
     assert f"{world.topics[missing]}: does not exist; run `callstream topics apply`" in worker.said()
 
 
+@pytest.mark.faults("F11")
 def test_another_number_of_partitions_is_refused_at_the_start(quick, new_world):
     world = new_world(quick.bootstrap).make_topics(partitions=PARTITIONS + 1)
     world.api_url = "http://127.0.0.1:9"

@@ -553,7 +553,7 @@ def personal_data_in_a_reason_stays_in_it() -> None:
 CHECKS: list[tuple[str, Callable[[], None]]] = [
     ("B3-keys", key_and_timestamp_are_not_read),
     ("B9-claimed-coordinates", claimed_coordinates_are_ignored),
-    ("B10-timestamps", key_and_timestamp_are_not_read),
+    ("B10-F97-timestamps", key_and_timestamp_are_not_read),
     ("B11-transaction-markers", control_records_are_no_intents),
     ("B12-same-event-twice", repeated_intents_are_all_accepted),
     ("B63-personal-data-in-text", personal_data_in_a_reason_stays_in_it),

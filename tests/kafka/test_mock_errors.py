@@ -14,6 +14,7 @@ from streams.kafka.committer import CommitLimits, Committer
 from streams.kafka.embedded import CLIENT_PROPERTIES, EmbeddedKafka
 from streams.kafka.lease import Lease
 from streams.kafka.message import OutMessage
+from streams.kafka.transaction import Transactions
 from tests.kafka.mock_errors import API_KEYS, DISCONNECT, broker_down, forget_errors, push_errors
 
 pytestmark = pytest.mark.slow
@@ -123,6 +124,21 @@ async def test_what_passes_is_tried_again_and_nothing_is_written_twice(mock, ben
     await bench.submit()
     assert bench.aborts == []
     assert await bench.copies() == IN_ORDER
+
+
+@pytest.mark.faults("F76")
+async def test_offsets_carry_no_metadata(mock, bench, monkeypatch):
+    sent = []
+    run = Transactions.run
+
+    def watched(self, batches, offsets, metadata):
+        sent.extend(offsets)
+        return run(self, batches, offsets, metadata)
+
+    monkeypatch.setattr(Transactions, "run", watched)
+    await bench.committer.start()
+    await bench.submit()
+    assert [(each.topic, each.partition, each.offset, each.metadata) for each in sent] == [("source", 0, 1, None)]
 
 
 LOST = [

@@ -2,6 +2,8 @@
 
 import asyncio
 import gzip
+import os
+import resource
 import socket
 import ssl
 import zlib
@@ -260,6 +262,23 @@ async def test_post_was_not_sent_when_nobody_takes_the_connection(client_of):
         assert await post(client) == RetryLater("connect_timeout")
         for each in queued:
             each.close()
+
+
+@pytest.mark.faults("F90")
+async def test_post_was_not_sent_when_there_is_no_file_descriptor_left(client_of):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with serve(answering(answer(200, ID))) as server:
+        client = client_of(server.url, deadline_s=2)
+        assert await post(client) == Accepted("b-1")
+        lowest = os.dup(0)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            assert await post(client) == RetryLater("connect_failed")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert await post(client) == Accepted("b-1")
+        assert server.connections == 2
 
 
 # --- Checks keep their connections ------------------------------------------------------------------------------------
