@@ -69,7 +69,7 @@ def owned_by(*workers):
     return sorted(partition for worker in workers for partition in worker.owned()) == list(range(PARTITIONS))
 
 
-@pytest.mark.faults("F19")
+@pytest.mark.faults("F19", "F86")
 def test_one_of_two_workers_killed_and_one_added_under_load(quick, new_world):
     def scenario(protocol):
         world = new_world(quick.bootstrap).make_topics()
