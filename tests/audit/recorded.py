@@ -48,17 +48,19 @@ from tests.worker.parts import EVENT_SOURCE, TOPICS, MemoryCommitter, lease, new
 ACCOUNTS = synthetic_accounts(3, seed=7)
 PARTITIONS = 2
 INTENTS = 300
+CHUNK = 50
 LIMITS = Limits(requests_per_minute_per_token=60, token_mints_per_30_min=10)
 
 
 class Entry(NamedTuple):
-    """A message as a topic has it."""
+    """A message as a topic has it. ``unit`` is the number of the transaction that wrote it."""
 
     partition: int
     offset: int
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
+    unit: int = 0
 
     @property
     def told(self) -> dict[str, Any]:
@@ -70,14 +72,24 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True)
 class Recording:
-    """What a run left behind. ``committed`` are the group's offsets by topic and partition."""
+    """What a run left behind.
+
+    ``commits`` are the offsets that each transaction committed: its number, topic, partition, offset. ``ledger_units``
+    has for each line of the ledger how many transactions there were before it.
+    """
 
     topics: dict[str, list[Entry]] = field(default_factory=dict)
-    committed: dict[str, dict[int, int]] = field(default_factory=dict)
+    commits: list[tuple[int, str, int, int]] = field(default_factory=list)
     ledger: list[dict[str, Any]] = field(default_factory=list)
+    ledger_units: list[int] = field(default_factory=list)
 
     def copy(self) -> "Recording":
-        return copy.deepcopy(self)
+        topics = {name: list(entries) for name, entries in self.topics.items()}
+        return Recording(topics, list(self.commits), copy.deepcopy(self.ledger), self.ledger_units)
+
+    def committed(self, topic: str, units: int | None = None) -> dict[int, int]:
+        """The group's offsets after so many transactions."""
+        return {p: to for unit, name, p, to in self.commits if name == topic and (units is None or unit < units)}
 
     def outcomes(self, status: str) -> list[Entry]:
         return [entry for entry in self.topics["outcomes"] if entry.told.get("status") == status]
@@ -86,36 +98,49 @@ class Recording:
         return [line for line in self.ledger if line.get("applied") and line["kind"] == "post"]
 
 
-def audited(found: Recording, *, with_ledger: bool = True, **rules: Any) -> Report:
-    """Feed a recording to the auditor twice, as a verification reads a deployment at rest."""
+def evidence_of(found: Recording, *, with_ledger: bool = True, **rules: Any) -> Evidence:
+    """Evidence for all intents of a recording, with nothing read yet."""
     ends = {0: max(entry.offset for entry in found.topics["intents"]) + 1}
     settings = AuditRules(TOPICS.intents, LIMITS, with_ledger=with_ledger, **rules)
     evidence = Evidence(settings, {partition: (0, end) for partition, end in ends.items()})
-    evidence.committed, evidence.ends = found.committed["intents"], ends
-    evidence.custody.offsets = found.committed["parcels"]
-    feed(evidence, found)
+    evidence.ends = ends
+    return evidence
+
+
+def audited(found: Recording, *, with_ledger: bool = True, **rules: Any) -> Report:
+    """Read a recording and judge it twice, as a verification does with a deployment at rest."""
+    evidence = evidence_of(found, with_ledger=with_ledger, **rules)
+    evidence.committed, evidence.custody.offsets = found.committed("intents"), found.committed("parcels")
+    for topic in READING_ORDER:
+        for entry in found.topics[topic]:
+            read(evidence, topic, entry)
+    if evidence.ledger is not None:
+        for line in found.ledger:
+            evidence.ledger.line(line)
     auditor = Auditor(evidence)
     for _ in range(2):
         auditor.judge()
     return auditor.report()
 
 
-def feed(evidence: Evidence, found: Recording) -> None:
-    for entry in found.topics["journal"]:
-        evidence.custody.journal(f"journal[{entry.partition}]", entry.key, entry.value)
-    for entry in found.topics["outcomes"]:
-        evidence.outcome(entry.value)
-    for entry in found.topics["dead_letters"]:
-        evidence.letter(entry.headers)
-    for entry in found.topics["requests"]:
-        evidence.request(entry.value)
-    for entry in found.topics["parcels"]:
-        evidence.parcel(entry.partition, entry.offset, entry.value)
-    for entry in found.topics["intents"]:
-        evidence.intent(entry.partition, entry.offset, entry.value)
-    if evidence.ledger is not None:
-        for line in found.ledger:
-            evidence.ledger.line(line)
+READING_ORDER = ("journal", "outcomes", "dead_letters", "requests", "parcels", "intents")
+
+
+def read(evidence: Evidence, topic: str, entry: Entry) -> None:
+    """One message of a topic."""
+    match topic:
+        case "journal":
+            evidence.custody.journal(f"journal[{entry.partition}]", entry.key, entry.value)
+        case "outcomes":
+            evidence.outcome(entry.value)
+        case "dead_letters":
+            evidence.letter(entry.headers)
+        case "requests":
+            evidence.request(entry.value)
+        case "parcels":
+            evidence.parcel(entry.partition, entry.offset, entry.value)
+        case "intents":
+            evidence.intent(entry.partition, entry.offset, entry.value)
 
 
 # -- the run
@@ -134,16 +159,17 @@ class Broker(MemoryCommitter):
         for message in messages:
             log, partition = self.found.topics[message.topic], max(0, message.partition)
             offset = sum(entry.partition == partition for entry in log)
-            log.append(Entry(partition, offset, message.key, message.value, message.headers))
+            log.append(Entry(partition, offset, message.key, message.value, message.headers, len(self.units)))
         if next_offset is not None:
-            self.found.committed.setdefault(owner.topic, {})[owner.partition] = next_offset
+            self.found.commits.append((len(self.units), owner.topic, owner.partition, next_offset))
         return super().submit(owner, messages, next_offset)
 
 
 class Api:
     """The fake API without a network. The first POST is applied and its answer lost; another one is refused."""
 
-    def __init__(self, ledger: Path) -> None:
+    def __init__(self, ledger: Path, broker: Broker) -> None:
+        self._broker = broker
         self._fake = FakeTruecaller(FakeOptions(ledger=ledger, faults=FaultPlan(), clock=self, status_delay_s=3))
         self._posts = itertools.count(1)
 
@@ -179,6 +205,7 @@ class Api:
         assert reply.effect is Effect.ANSWER
         await asyncio.sleep(0.05)  # plays the time of a request
         self._fake._write(reply.entry, received, reply.status, reply.records)
+        self._broker.found.ledger_units.append(len(self._broker.units))
         return Answer(reply.status, orjson.dumps(reply.body))
 
 
@@ -189,7 +216,7 @@ def _bearer(action: Any) -> dict[str, str]:
 async def record(ledger: Path) -> Recording:
     """The run. Needs the virtual clock of the worker's tests."""
     broker = Broker()
-    api: Any = Api(ledger)
+    api: Any = Api(ledger, broker)
     encoder, metrics, found = Encoder(TOPICS, EVENT_SOURCE), new_metrics(), broker.found
     fatal: list[tuple[int, str]] = []
     runner = LaneRunner(cast("Any", broker), api, encoder, LaneObserver(metrics), lambda *why: fatal.append(why))
@@ -200,14 +227,15 @@ async def record(ledger: Path) -> Recording:
     intents, leases = lease("intents"), [lease("parcels", number) for number in range(PARTITIONS)]
     for owner in leases:
         runner.partitions[owner] = OwnedPartition(owner, _lane)
-    for start in range(0, INTENTS, 100):
-        chunk = Chunk(
-            intents, [_message(entry) for entry in found.topics["intents"][start : start + 100]], start, start + 100
-        )
+    read_to = dict.fromkeys(leases, 0)
+    for start in range(0, INTENTS, CHUNK):
+        chunk = Chunk(intents, messages(found.topics["intents"][start : start + CHUNK]), start, start + CHUNK)
         broker.submit(intents, router.route(chunk, read_clock().wall_ms).messages, chunk.next)
-    for owner in leases:
-        parcels = [entry for entry in found.topics["parcels"] if entry.partition == owner.partition]
-        runner.take(Chunk(owner, [_message(entry) for entry in parcels], 0, len(parcels)))
+        for owner, begin in read_to.items():
+            parcels = [entry for entry in found.topics["parcels"] if entry.partition == owner.partition]
+            runner.take(Chunk(owner, messages(parcels[begin:]), begin, len(parcels)))
+            read_to[owner] = len(parcels)
+        await asyncio.sleep(1)
     deadline_s = boot_s() + 300
     while sum(bool(entry.told.get("final")) for entry in found.topics["outcomes"]) < INTENTS:
         assert boot_s() < deadline_s, "the run does not end"
@@ -217,6 +245,7 @@ async def record(ledger: Path) -> Recording:
         runner.submit_messages(partition, [])
     running.cancel()
     found.ledger = [orjson.loads(line) for line in ledger.read_bytes().splitlines()]
+    assert len(found.ledger) == len(found.ledger_units)
     return found
 
 
@@ -228,8 +257,9 @@ def _publish(found: Recording) -> None:
     found.topics["intents"] = [Entry(0, offset, None, value) for offset, value in enumerate(values)]
 
 
-def _message(entry: Entry) -> Message:
-    return Message("", entry.partition, entry.offset, entry.key, entry.value, timestamp=(1, read_clock().wall_ms))
+def messages(entries: Sequence[Entry]) -> list[Message]:
+    stamp = (1, read_clock().wall_ms)
+    return [Message("", e.partition, e.offset, e.key, e.value, timestamp=stamp) for e in entries]
 
 
 def _lane(account_id: str) -> Lane:

@@ -25,7 +25,7 @@ def verify(world, *arguments):
 def test_a_deployment_at_work_and_at_rest_is_valid(quick, new_world):
     world = new_world(quick.bootstrap).make_topics()
     world.publish(20_000)
-    world.start_api()
+    world.start_api(status_delay_s=4)
     outcomes = Outcomes(world)
     first = world.start_worker("worker-0")
     with world.load(1000):
