@@ -9,10 +9,11 @@ from streams.audit.budget import Budget, Span
 from streams.audit.evidence import Evidence
 from streams.audit.intents import PartitionBook, source_of
 from streams.audit.judge import OF_ABSENCE, Anomaly, place_of, untold
-from streams.audit.report import Report
+from streams.audit.report import AccountFigures, Report
 
 # The account of intents that name none.
 NOBODY: Final = "none"
+MOVING: Final = "moving"
 
 Codes = Callable[[PartitionBook], Iterator[int]]
 Suspect = tuple[int, int, tuple[Anomaly, ...]]
@@ -30,6 +31,9 @@ def answer(evidence: Evidence, codes: Codes, confirmed: Iterable[Suspect]) -> Re
     _findings(evidence, confirmed, report)
     if not evidence.blind:
         _early_commits(evidence, report)
+    everybody: list[Report | AccountFigures] = [report, *report.accounts.values()]
+    for figures in everybody:
+        figures.pending = +figures.pending
     _beyond_the_log(evidence, report)
     _uncounted(evidence, report, told_as_counts)
     report.budget = _budget(evidence, report, evidence.budget, "as sent")
@@ -49,6 +53,9 @@ def _count(evidence: Evidence, counts: Counter[tuple[int, int]], report: Report,
             figures.intents += count if code & s.SEEN else 0
             if place := place_of(code):
                 figures.pending[place] += count
+            elif not code & s.FINALS and not untold(code):
+                # On its way from one place to the next, unless it turns out to be lost.
+                figures.pending[MOVING] += count if code & s.SEEN else 0
             for status in s.statuses_of(code & s.FINALS):
                 figures.outcomes[status] += count
         report.dead_letters += count if code & s.LETTER else 0
@@ -62,6 +69,9 @@ def _findings(evidence: Evidence, confirmed: Iterable[Suspect], report: Report) 
     removed: Counter[Anomaly] = Counter()
     for key, code, names in confirmed:
         account_id = _account_of(evidence, key)
+        if code & s.SEEN and not code & s.FINALS and not place_of(code):
+            report.pending[MOVING] -= 1
+            report.account(account_id or NOBODY).pending[MOVING] -= 1
         for name in names:
             if code & s.DIM and name in OF_ABSENCE:
                 removed[name] += 1
@@ -118,11 +128,9 @@ def _uncounted(evidence: Evidence, report: Report, told_as_counts: Counter[str])
 
 
 def _budget(evidence: Evidence, report: Report, budget: Budget, side: str) -> dict[str, Any]:
-    default, special = evidence.rules.default_limits, evidence.rules.limits
-    requests = {account: limits.requests_per_minute_per_token for account, limits in special.items()}
-    mints = {account: limits.token_mints_per_30_min for account, limits in special.items()}
-    minutes = list(budget.minutes(requests, default.requests_per_minute_per_token))
-    halves = list(budget.mint_windows(mints, default.token_mints_per_30_min))
+    limits_of = evidence.rules.limits_of
+    minutes = list(budget.minutes(lambda account: limits_of(account).requests_per_minute_per_token))
+    halves = list(budget.mint_windows(lambda account: limits_of(account).token_mints_per_30_min))
     over = [(Anomaly.RATE_EXCEEDED, each) for each in minutes] + [(Anomaly.MINTS_EXCEEDED, each) for each in halves]
     over = [(name, (account, span)) for name, (account, span) in over if span.requests > span.limit]
     for name, (account_id, span) in over:

@@ -9,7 +9,7 @@ for both. Memory: 16 bytes a request.
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -19,6 +19,9 @@ MINTS_WINDOW_S: Final = 1800.0
 # The times on record are those of a wall clock, the pace is kept by a clock that nobody sets: while a clock is slewed
 # (500 ppm at most) a minute on one is 30 ms more or less on the other.
 _SLEW: Final = 0.0005
+
+
+Limit = Callable[[str], int]
 
 
 class Span(NamedTuple):
@@ -83,14 +86,14 @@ class Budget:
         """How many tokens were used."""
         return len(self._tokens)
 
-    def minutes(self, limits: dict[str, int], default: int) -> Iterable[tuple[str, Span]]:
+    def minutes(self, limit: Limit) -> Iterable[tuple[str, Span]]:
         """The busiest minute of each token, with its account."""
         for (account_id, token), uses in self._tokens.items():
             count, began_s = uses.busiest(MINUTE_S, exact=self.exact)
-            yield account_id, Span(count, limits.get(account_id, default), began_s, f"token {token} of {account_id}")
+            yield account_id, Span(count, limit(account_id), began_s, f"token {token} of {account_id}")
 
-    def mint_windows(self, limits: dict[str, int], default: int) -> Iterable[tuple[str, Span]]:
+    def mint_windows(self, limit: Limit) -> Iterable[tuple[str, Span]]:
         """The half-hour of each account in which it minted most."""
         for account_id, uses in self._mints.items():
             count, began_s = uses.busiest(MINTS_WINDOW_S, exact=self.exact)
-            yield account_id, Span(count, limits.get(account_id, default), began_s, account_id)
+            yield account_id, Span(count, limit(account_id), began_s, account_id)

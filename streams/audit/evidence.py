@@ -6,7 +6,7 @@ have been the missing one.
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -17,15 +17,18 @@ from streams.audit.budget import Budget
 from streams.audit.custody import Custody
 from streams.audit.intents import Intents, key_of, source_of
 from streams.audit.judge import Anomaly
+from streams.audit.leaks import Leaks
 from streams.audit.ledger import RECORDS_MAX, LedgerBook, Record
 from streams.audit.report import Found
 from streams.audit.rules import AuditRules
+from streams.contracts.command import COMMAND_KIND, Verb
 from streams.contracts.errors import UnreadableMessage
 from streams.contracts.parcel import PARCEL_KIND, PARCEL_VERSION
 from streams.contracts.request import decode_request
 
 Headers = Sequence[tuple[str, bytes | None]]
 
+_PARCEL: Final = (PARCEL_KIND, PARCEL_VERSION)
 # Enough to see what is wrong.
 _BEYOND_MAX: Final = 10_000
 
@@ -43,7 +46,8 @@ class Evidence:
         self.intents = Intents(ranges)
         self.custody = Custody(rules.intents_topic)
         self.budget = Budget()
-        self.ledger = LedgerBook(self.intents, self.note) if rules.with_ledger else None
+        self.ledger = LedgerBook(self.intents, self.note, self._resends_max) if rules.with_ledger else None
+        self.leaks = Leaks() if rules.with_texts else None
         self.committed: dict[int, int] = {}
         self.horizons: dict[int, int] = {}
         self.ends: dict[int, int] = {}
@@ -53,13 +57,17 @@ class Evidence:
         self.beyond: dict[int, str] = {}
         self.counted: Counter[str] = Counter()
         self._batches = Batches(self.note)
+        self._ordered_resends: Counter[str] = Counter()
 
     def intent(self, partition: int, offset: int, value: bytes | None) -> None:
         """A message of the intents topic, without a wire prefix."""
         found = self.intents.find(key_of(partition, offset))
         told = _object(value)
         account_id = told.get("account_id", self.rules.default_account)
-        record = _record(told) if self.ledger is not None else None
+        record = _record(told) if self.ledger is not None or self.leaks is not None else None
+        if self.leaks is not None and record is not None:
+            self.leaks.know(record.caller)
+            self.leaks.know(record.receiver)
         if found is None:
             if self.ledger is not None and record is not None:
                 self.ledger.outside(record)
@@ -133,11 +141,14 @@ class Evidence:
         """A message of the parcels topic; one that is no parcel holds no intents."""
         try:
             told = orjson.loads(value or b"")
-            if told["kind"] != PARCEL_KIND:
+            if told["kind"] == COMMAND_KIND:
+                self._ordered_resends[told["account_id"]] += told["verb"] == Verb.RESEND
                 return
             if told["source_topic"] != self.rules.intents_topic:
                 return
-            source_partition = int(told["source_partition"] if told["version"] == PARCEL_VERSION else "unknown")
+            source_partition = int(
+                told["source_partition"] if (told["kind"], told["version"]) == _PARCEL else "unknown"
+            )
             keys = array("Q", [key_of(source_partition, row[0]) for row in told["rows"]])
             account_id = told["account_id"]
         except (ValueError, KeyError, TypeError, IndexError):
@@ -173,6 +184,15 @@ class Evidence:
         book = self.intents.partitions.get(partition)
         if (book is None or offset >= book.end) and len(self.beyond) < _BEYOND_MAX:
             self.beyond[key] = what
+
+    def _resends_max(self, account_id: str) -> int:
+        """How often a batch of this account may have been sent again: by itself, and because an operator said so."""
+        return self.rules.limits_of(account_id).resends_max + self._ordered_resends[account_id]
+
+    def text(self, name: str, lines: Iterable[str]) -> None:
+        """A text that people read, once all intents were."""
+        for number in self.leaks.lines(lines) if self.leaks is not None else ():
+            self.note(Anomaly.LEAKED_NUMBER, f"{name}, line {number}")
 
     def note(self, anomaly: Anomaly, where: str) -> None:
         """Something is wrong that is not about one intent."""

@@ -147,7 +147,8 @@ def _letters(code: int) -> Iterator[Anomaly]:
 def _ledger(code: int) -> Iterator[Anomaly]:
     if not code & s.LEDGER:
         return
-    if code & s.APPLIED_TWICE and not code & (s.FLAGGED | s.FLAGGED_BATCH):
+    flagged = code & (s.FLAGGED | s.FLAGGED_BATCH) or untold(code)
+    if code & s.TOO_OFTEN or (code & s.APPLIED_TWICE and not flagged):
         yield Anomaly.UNEXPLAINED_DUPLICATE
     if code & s.APPLIED and code & _NEVER_SENT:
         yield Anomaly.LIED

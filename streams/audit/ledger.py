@@ -18,9 +18,9 @@ from streams.audit.table import Table, hash_of
 
 RECORDS_MAX: Final = 500
 
-# The five bits of a judgement that a ledger brings, as they are kept.
-_APPLIED, _APPLIED_TWICE, _CONFIRMED, _CHANGED, _FOREIGN = (
-    bit >> s.LEDGER_SHIFT for bit in (s.APPLIED, s.APPLIED_TWICE, s.CONFIRMED, s.CHANGED, s.FOREIGN)
+# The bits of a judgement that a ledger brings, as they are kept.
+_APPLIED, _APPLIED_TWICE, _CONFIRMED, _CHANGED, _FOREIGN, _TOO_OFTEN = (
+    bit >> s.LEDGER_SHIFT for bit in (s.APPLIED, s.APPLIED_TWICE, s.CONFIRMED, s.CHANGED, s.FOREIGN, s.TOO_OFTEN)
 )
 
 # Of the numbers of batches; 0 is none.
@@ -49,9 +49,12 @@ Report = Callable[[Anomaly, str], None]
 
 
 class LedgerBook:
-    """Joins the lines of a ledger to intents. ``report`` is told what is wrong with a line itself."""
+    """Joins the lines of a ledger to intents. ``report`` is told what is wrong with a line itself.
 
-    def __init__(self, intents: Intents, report: Report) -> None:
+    ``resends_max`` says of an account how often a batch may have been sent again.
+    """
+
+    def __init__(self, intents: Intents, report: Report, resends_max: Callable[[str], int]) -> None:
         self.bits = bytearray(intents.count)
         self.requests: Counter[str] = Counter()
         self.over_limit = 0
@@ -61,6 +64,8 @@ class LedgerBook:
         self._outside = Table()
         self._intents = intents
         self._report = report
+        self._resends_max = resends_max
+        self._resent: Counter[int] = Counter()
         self._ordinals = Table(intents.count)
         self._payloads = array("Q", bytes(8 * intents.count))
         self._batch_of = array("I", bytes(4 * intents.count))
@@ -128,6 +133,7 @@ class LedgerBook:
         where = f"batch {line['batch_id']} of {line['account']}"
         if not 1 <= len(records) <= RECORDS_MAX:
             self._report(Anomaly.BATCH_SIZE, f"{where}: {len(records)} records")
+        resends_max = self._resends_max(line["account"])
         account, batch = self._intents.names.number(line["account"]), self._batch_number(line["batch_id"])
         identities = set()
         for caller, receiver, label_id, starts_at, ends_at in records:
@@ -137,6 +143,8 @@ class LedgerBook:
             ordinal = self._ordinals.get(identity)
             if ordinal >= 0:
                 self._apply(ordinal, record, account, batch)
+                if ordinal in self._resent and self._resent[ordinal] > resends_max:
+                    self.bits[ordinal] |= _TOO_OFTEN
             elif self._outside.get(identity) < 0 and len(self._unmatched) < _UNMATCHED_MAX:
                 self._unmatched[identity] = where
         if len(identities) < len(records):
@@ -144,7 +152,10 @@ class LedgerBook:
 
     def _apply(self, ordinal: int, record: Record, account: int, batch: int) -> None:
         bits = self.bits[ordinal]
-        bits |= _APPLIED_TWICE if bits & _APPLIED else _APPLIED
+        if bits & _APPLIED:
+            bits |= _APPLIED_TWICE
+            self._resent[ordinal] += 1
+        bits |= _APPLIED
         self._applied_in[ordinal] = batch
         if self._batch_of[ordinal] in (batch, UNNAMED_BATCH):
             bits |= _CONFIRMED

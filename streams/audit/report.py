@@ -43,7 +43,7 @@ class AccountFigures:
 
 @dataclass(slots=True)
 class Report:
-    """All that an audit says. ``pending`` are intents by place: source, parcel, carry, batch."""
+    """All that an audit says. ``pending`` are intents by place: source, parcel, carry, batch, moving."""
 
     intents: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)

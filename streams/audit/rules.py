@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one account may do."""
+    """What one account may do. ``resends_max``: how often a batch in doubt is sent again by itself, 0 if held."""
 
     requests_per_minute_per_token: int
     token_mints_per_30_min: int
+    resends_max: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,8 @@ class AuditRules:
 
     ``intents_topic`` is the only source that counts. ``counted``: outcomes of whole batches are told as counts.
     ``limits`` has the accounts that differ from ``default_limits``. ``whole`` says that the range takes in all intents
-    there are, so that a record of a ledger that fits none was invented.
+    there are, so that a record of a ledger that fits none was invented. ``with_texts``: texts will be searched for
+    phone numbers.
     """
 
     intents_topic: str
@@ -27,5 +29,10 @@ class AuditRules:
     default_account: str | None = None
     counted: bool = False
     with_ledger: bool = False
+    with_texts: bool = False
     whole: bool = True
     examples_max: int = 5
+
+    def limits_of(self, account_id: str | None) -> Limits:
+        """The limits of an account."""
+        return self.limits.get(account_id, self.default_limits) if account_id else self.default_limits

@@ -57,6 +57,8 @@ CONFIRMED: Final = 1 << 34
 """A ledger shows it applied in the batch that its outcome names, or its outcome names none."""
 CHANGED: Final = 1 << 35
 FOREIGN: Final = 1 << 36
+TOO_OFTEN: Final = 1 << 37
+"""Applied more often than doubt explains."""
 LEDGER_SHIFT: Final = 32
 LEDGER: Final = 1 << 40
 """There is a ledger at all."""

@@ -14,6 +14,7 @@ from typing import Annotated, Final
 import orjson
 import typer
 
+from streams.accounts import AccountBook
 from streams.audit.report import Report, Verdict
 from streams.audit.rules import AuditRules, Limits
 from streams.cli.kafka import KafkaView, kafka_view
@@ -56,6 +57,10 @@ def verify(
             exists=True, dir_okay=False, help="What a fake API wrote with --ledger: what it saw is held against it."
         ),
     ] = None,
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, help="A log to search for the phone numbers of the intents."),
+    ] = None,
     examples: Annotated[int, typer.Option(min=0, help="How many examples to give of each anomaly.")] = 5,
     stall_s: Annotated[
         float, typer.Option(min=1, help="Seconds without a message after which a topic counts as unreadable.")
@@ -78,9 +83,10 @@ def verify(
     verifier = Verifier(
         view.options,
         Names(**view.topics.model_dump()),
-        _rules(view, wanted, with_ledger=ledger is not None, examples_max=examples),
+        _rules(view, wanted, with_ledger=ledger is not None, with_texts=bool(text), examples_max=examples),
         wanted,
         ledger,
+        text or (),
         stall_s,
         _Progress().tell,
     )
@@ -92,16 +98,17 @@ def verify(
     raise typer.Exit(EXITS[report.verdict])
 
 
-def _rules(view: KafkaView, wanted: Range, *, with_ledger: bool, examples_max: int) -> AuditRules:
-    settings = view.settings
-    default = Limits(settings.limits.requests_per_minute_per_token, settings.limits.token_mints_per_30_min)
+def _rules(view: KafkaView, wanted: Range, *, with_ledger: bool, with_texts: bool, examples_max: int) -> AuditRules:
+    settings, resends_max = view.settings, view.settings.retry.ambiguous_resends_max
+    everybody = settings.limits
+    default = Limits(everybody.requests_per_minute_per_token, everybody.token_mints_per_30_min, resends_max)
     limits = {
-        account.id: Limits(
-            account.limits.requests_per_minute_per_token or default.requests_per_minute_per_token,
-            account.limits.token_mints_per_30_min or default.token_mints_per_30_min,
+        account_id: Limits(
+            account.limits.requests_per_minute_per_token,
+            account.limits.token_mints_per_30_min,
+            0 if account.policy == "hold" else resends_max,
         )
-        for account in settings.accounts
-        if account.limits is not None
+        for account_id, account in AccountBook(settings).items()
     }
     return AuditRules(
         view.topics.intents,
@@ -110,6 +117,7 @@ def _rules(view: KafkaView, wanted: Range, *, with_ledger: bool, examples_max: i
         settings.default_account,
         counted=settings.outcomes.level == "batch",
         with_ledger=with_ledger,
+        with_texts=with_texts,
         whole=wanted.whole,
         examples_max=examples_max,
     )

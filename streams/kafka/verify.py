@@ -20,7 +20,7 @@ What must stay true: nothing is written. The consumer is in no group and commits
 for, which the right to read the group allows.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,6 +96,7 @@ class Verifier:
     rules: AuditRules
     wanted: Range = field(default_factory=Range)
     ledger: Path | None = None
+    texts: Sequence[Path] = ()
     stall_s: float = 60.0
     progress: Progress = lambda _what, _done, _of: None
 
@@ -124,6 +125,7 @@ class Verifier:
                 evidence.horizons = downstream.horizons(evidence.ends)
                 if auditor.judge():
                     break
+            self._search(evidence)
         report = auditor.report()
         if auditor.moving:
             report.unknown.append(f"{auditor.moving} intents moved as often as they were looked at")
@@ -145,6 +147,14 @@ class Verifier:
         if evidence.ledger is not None and evidence.ledger.unmatched:
             # They may be of intents that were published since the range was taken.
             intents.read_to(evidence.ends, take, self.progress)
+
+    def _search(self, evidence: Evidence) -> None:
+        for path in self.texts:
+            try:
+                with path.open(encoding="utf-8", errors="replace") as lines:
+                    evidence.text(str(path), lines)
+            except OSError as error:
+                raise Unread(f"{path}: {error.strerror}") from None
 
     def _bounds(self, cluster: Cluster) -> dict[int, Bounds]:
         topic, wanted = self.topics.intents, self.wanted

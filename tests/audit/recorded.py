@@ -9,7 +9,7 @@ import copy
 import dataclasses
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -101,15 +101,23 @@ class Recording:
 def evidence_of(found: Recording, *, with_ledger: bool = True, **rules: Any) -> Evidence:
     """Evidence for all intents of a recording, with nothing read yet."""
     ends = {0: max(entry.offset for entry in found.topics["intents"]) + 1}
-    settings = AuditRules(TOPICS.intents, LIMITS, with_ledger=with_ledger, **rules)
+    settings = dataclasses.replace(AuditRules(TOPICS.intents, LIMITS, with_ledger=with_ledger), **rules)
     evidence = Evidence(settings, {partition: (0, end) for partition, end in ends.items()})
     evidence.ends = ends
     return evidence
 
 
-def audited(found: Recording, *, with_ledger: bool = True, **rules: Any) -> Report:
+def audited(
+    found: Recording,
+    *,
+    with_ledger: bool = True,
+    texts: Mapping[str, Sequence[str]] | None = None,
+    horizons: dict[int, int] | None = None,
+    **rules: Any,
+) -> Report:
     """Read a recording and judge it twice, as a verification does with a deployment at rest."""
-    evidence = evidence_of(found, with_ledger=with_ledger, **rules)
+    evidence = evidence_of(found, with_ledger=with_ledger, with_texts=texts is not None, **rules)
+    evidence.horizons = horizons or {}
     evidence.committed, evidence.custody.offsets = found.committed("intents"), found.committed("parcels")
     for topic in READING_ORDER:
         for entry in found.topics[topic]:
@@ -117,6 +125,8 @@ def audited(found: Recording, *, with_ledger: bool = True, **rules: Any) -> Repo
     if evidence.ledger is not None:
         for line in found.ledger:
             evidence.ledger.line(line)
+    for name, lines in (texts or {}).items():
+        evidence.text(name, lines)
     auditor = Auditor(evidence)
     for _ in range(2):
         auditor.judge()

@@ -6,6 +6,8 @@ from typing import Any
 import orjson
 import pytest
 
+from streams.audit.rules import Limits
+from streams.contracts.command import Command, encode_command
 from streams.contracts.journal import BatchEntry, BatchState, CursorEntry, Held, Packer, Place, encode_entry
 from streams.contracts.parcel import decode_parcel
 from streams.contracts.request import RequestRecord, encode_request
@@ -245,6 +247,11 @@ def applied_again(found: Recording) -> None:
     found.ledger.append(found.posts()[-1] | {"received_mono": 5_000.0})
 
 
+def applied_four_times(found: Recording) -> None:
+    """Flagged, but more often than a batch in doubt is sent."""
+    found.ledger += [found.posts()[0] | {"received_mono": 5_000.0 + number} for number in range(2)]
+
+
 def flag_forgotten(found: Recording) -> None:
     found.topics["outcomes"] = [
         entry.telling(possible_duplicate=False) if entry.told.get("possible_duplicate") else entry
@@ -367,9 +374,10 @@ DOCTORED: list[tuple[Change, set[str]]] = [
     (mixed_batch, {"mixed_batch"}),
     (too_many_intents_of_a_batch, {"batch_size"}),
     (too_many_records_in_a_request, {"batch_size"}),
-    (too_many_records_applied, {"batch_size", "record_twice"}),
+    (too_many_records_applied, {"batch_size", "record_twice", "unexplained_duplicate"}),
     (empty_batch, {"batch_size"}),
     (applied_again, {"unexplained_duplicate"}),
+    (applied_four_times, {"unexplained_duplicate"}),
     (flag_forgotten, {"unexplained_duplicate"}),
     (never_applied, {"phantom_accept"}),
     (batch_id_of_another, {"phantom_accept"}),
@@ -393,3 +401,107 @@ def test_one_thing_that_is_wrong_is_found(clean, change, expected):
     change(found)
     report = audited(found, with_ledger=bool(found.ledger))
     assert (report.verdict, set(report.anomalies)) == ("invalid", expected)
+
+
+def test_a_number_in_a_text_is_found_and_not_repeated(clean):
+    receiver = clean.topics["intents"][1].told["receiver"].lstrip("+")
+    text = ["all is well at 1700000000000", f"called +{receiver}", f"called {receiver[-10:]}", f"batch-{receiver}"]
+    report = audited(clean, texts={"a log": text})
+    assert set(report.anomalies) == {"leaked_number"}
+    assert report.anomalies["leaked_number"].examples == [{"where": f"a log, line {line}"} for line in (2, 3)]
+
+
+def test_a_text_without_numbers_is_no_anomaly(clean):
+    assert (
+        audited(clean, texts={"a log": ["batch 019a2018-4c71-7411-8750-919800000001, 500 records"]}).verdict == "valid"
+    )
+
+
+def test_where_batches_in_doubt_are_held_nothing_is_applied_twice(clean):
+    held = Limits(60, 10, resends_max=0)
+    assert set(audited(clean, default_limits=held).anomalies) == {"unexplained_duplicate"}
+
+
+def test_an_operator_may_have_a_held_batch_sent_again(clean):
+    found = clean.copy()
+    account_id = found.posts()[0]["account"]
+    command = Command("id", account_id, "resend", {"batch_ref": "any"}, 0, "somebody")
+    found.topics["parcels"].insert(0, Entry(0, 900, account_id.encode(), encode_command(command)))
+    assert audited(found, default_limits=Limits(60, 10, resends_max=0)).verdict == "valid"
+
+
+def test_the_limits_of_an_account_hold_for_it_alone(clean):
+    report = audited(clean, limits={ACCOUNTS[0].id: Limits(1, 10)})
+    assert set(report.anomalies) == {"rate_exceeded"}
+    assert {account for account, figures in report.accounts.items() if figures.anomalies} == {ACCOUNTS[0].id}
+
+
+def test_examples_have_coordinates_and_are_few(clean):
+    found = clean.copy()
+    found.topics["outcomes"].clear()
+    report = audited(found, with_ledger=False, examples_max=3)
+    lost = report.anomalies["lost"]
+    assert lost.count > 100
+    assert len(lost.examples) == 3
+    example = lost.examples[1]  # the first had expired before it was routed
+    assert (example["topic"], example["partition"]) == ("intents", 0)
+    assert clean.topics["intents"][example["offset"]].told["account_id"] == example["account_id"]
+    assert example["traces"] == ["parcel", "below the committed offset"]
+
+
+# -- what cannot be known
+
+
+def test_where_retention_was_faster_what_is_missing_is_unknown(clean):
+    found = clean.copy()
+    drop_final_outcome(found)
+    report = audited(found, horizons={0: INTENTS})
+    assert (report.verdict, report.anomalies) == ("unknown", {})
+    assert report.unknown == ["1 intents look lost, but retention has removed messages of their time"]
+
+
+def test_a_damaged_journal_makes_what_is_missing_unknown(clean):
+    found = clean.copy()
+    drop_final_outcome(found)
+    found.topics["journal"].append(Entry(0, 900, b"cursor/x", b"{}"))
+    report = audited(found)
+    assert (report.verdict, report.anomalies) == ("unknown", {})
+    assert "journal[0]: unreadable journal entry" in report.unknown[0]
+
+
+@pytest.mark.parametrize("topic", ["outcomes", "parcels", "requests"])
+def test_a_message_that_cannot_be_read_makes_the_verdict_unknown(clean, topic):
+    found = clean.copy()
+    found.topics[topic].append(Entry(0, 900, None, b"{}"))
+    report = audited(found)
+    assert (report.verdict, report.unknown) == ("unknown", [f"1 messages of the {topic} could not be read"])
+
+
+def test_what_is_wrong_is_wrong_whatever_could_not_be_read(clean):
+    found = clean.copy()
+    found.topics["outcomes"].append(Entry(0, 900, None, b"{}"))
+    outcome_twice(found)
+    assert audited(found).verdict == "invalid"
+
+
+# -- outcomes as counts
+
+
+def counted(found: Recording) -> Recording:
+    """As `outcomes.level: batch` tells it: what holds for a whole batch is a count alone."""
+    told = {"accepted", "delivered", "failed"}
+    found.topics["outcomes"] = [entry for entry in found.topics["outcomes"] if entry.told.get("status") not in told]
+    return found
+
+
+def test_outcomes_that_are_told_as_counts_add_up(clean):
+    report = audited(counted(clean.copy()), counted=True)
+    assert (report.verdict, report.anomalies) == ("valid", {})
+    assert report.outcomes["counted"] == audited(clean).outcomes["delivered"] + audited(clean).outcomes["failed"]
+
+
+def test_a_batch_that_is_not_counted_is_lost(clean):
+    found = counted(clean.copy())
+    drop(found, "outcomes", first(found.topics["outcomes"], event="completed"))
+    report = audited(found, counted=True)
+    assert (report.verdict, set(report.anomalies)) == ("invalid", {"lost"})

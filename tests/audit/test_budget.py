@@ -1,0 +1,43 @@
+"""The budget: whatever moment between sending and the end of a request the API counts it at."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.audit.budget import MINUTE_S, Uses
+
+requests = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 90)), min_size=1, max_size=9)
+
+
+def most_that_may_fall_together(spans: list[tuple[int, int]]) -> int:
+    """By trying every window that begins with the end of a request: those that may be counted in it."""
+    return max(sum(sent < end + MINUTE_S and sent + took >= end for sent, took in spans) for _, end in _ends(spans))
+
+
+def _ends(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    return [(sent, sent + took) for sent, took in spans]
+
+
+@given(requests)
+@settings(max_examples=200)
+def test_the_busiest_minute_is_that_of_a_search_by_force(spans):
+    uses = Uses()
+    for sent, took in spans:
+        uses.add(sent, sent + took)
+    assert uses.busiest(MINUTE_S, exact=True)[0] == most_that_may_fall_together(spans)
+
+
+def test_a_request_that_was_sent_a_minute_after_another_had_ended_shares_no_window_with_it():
+    uses = Uses()
+    uses.add(0.0, 2.0)
+    uses.add(62.0, 62.1)
+    assert uses.busiest(MINUTE_S, exact=True)[0] == 1
+    uses.add(61.9, 62.1)
+    assert uses.busiest(MINUTE_S, exact=True)[0] == 2
+
+
+def test_a_clock_that_is_slewed_makes_no_breach():
+    uses = Uses()
+    uses.add(0.0, 0.0)
+    uses.add(59.98, 60.1)
+    assert uses.busiest(MINUTE_S, exact=False)[0] == 1
+    assert uses.busiest(MINUTE_S, exact=True)[0] == 2
