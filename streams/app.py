@@ -57,7 +57,7 @@ def create_app(settings: Settings) -> WorkerProcess:
     registry = create_registry()
     metrics, health = Metrics(registry, __version__), Health()
     encoding = encoder(settings)
-    client = TruecallerClient(client_options(settings), _observe_requests(metrics))
+    client = TruecallerClient(client_options(settings), _observe_requests(metrics), metrics.api_clock_ahead_seconds.set)
 
     # The committers fence with what the transport knows of the group, which is there only once it is installed below.
     def group_metadata() -> bytes | None:

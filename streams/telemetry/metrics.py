@@ -133,6 +133,10 @@ class Metrics:
         self.request_seconds = self._histogram(
             "request_seconds", "Time to the API's answer.", _REQUEST_SECONDS, kind=get_args(RequestKind)
         )
+        self.api_clock_ahead_seconds = self._gauge(
+            "api_clock_ahead_seconds",
+            "How far the API's clock is ahead of this worker's, by its last answer; expiry goes by the worker's.",
+        )
 
     def _declare_results(self) -> None:
         self.outcomes = self._counter("outcomes", "Changes in what is known of an intent.", status=tuple(Status))

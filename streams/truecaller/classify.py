@@ -167,6 +167,13 @@ def retry_after_s(value: str, date: str | None, received_at_s: float) -> float |
     return min(max(until_s - (received_at_s if now_s is None else now_s), 0.0), RETRY_AFTER_S_MAX)
 
 
+def clock_ahead_s(date: str | None, received_at_s: float) -> float | None:
+    """How far the clock of whoever wrote a ``Date`` header is ahead of ours, in whole seconds; ``None`` without one."""
+    written_s = _epoch_s(date) if date else None
+    # The header is cut to whole seconds.
+    return None if written_s is None else float(round(written_s + 0.5 - received_at_s))
+
+
 def _accepted(reply: Answer) -> PostVerdict:
     if reply.handed is not Handed.WHOLE:
         # Somebody who answers before the records are there has not read them.

@@ -28,7 +28,15 @@ from streams import __version__, failpoint
 from streams.contracts.urls import check_base_url
 from streams.lane.verdict import Ambiguous, CheckVerdict, PostVerdict, TokenVerdict
 from streams.truecaller.answers import is_token
-from streams.truecaller.classify import Answer, Handed, NoAnswer, classify_check, classify_mint, classify_post
+from streams.truecaller.classify import (
+    Answer,
+    Handed,
+    NoAnswer,
+    classify_check,
+    classify_mint,
+    classify_post,
+    clock_ahead_s,
+)
 from streams.truecaller.wire import Version, records_path, status_path, token_path
 
 # A status answer of 500 records whose texts are all escaped Unicode is about 0.7 MB.
@@ -40,6 +48,7 @@ _URLS_MAX: Final = 4096
 
 RequestKind = Literal["post", "check", "mint"]
 Observe = Callable[[RequestKind, int | None, float], None]
+ObserveClock = Callable[[float], None]
 _Headers = list[tuple[bytes, bytes]]
 
 
@@ -73,12 +82,16 @@ class TruecallerClient:
     """Speaks to the API for all accounts of a worker.
 
     ``observe`` is told of every request that ended: its kind, the HTTP status (``None`` if none came) and the seconds
-    it took. The client never cancels a request before its deadline; a caller that must not lose an answer shields it.
+    it took. ``observe_clock`` is told how many seconds the API's clock is ahead of ours, by the ``Date`` of an answer.
+    The client never cancels a request before its deadline; a caller that must not lose an answer shields it.
     """
 
-    def __init__(self, options: ClientOptions, observe: Observe | None = None) -> None:
+    def __init__(
+        self, options: ClientOptions, observe: Observe | None = None, observe_clock: ObserveClock | None = None
+    ) -> None:
         self._options = options
         self._observe = observe
+        self._observe_clock = observe_clock
         base = httpx.URL(check_base_url(options.base_url, insecure_http=options.insecure_http))
         tls = options.ssl_context or httpx.create_ssl_context(trust_env=False)
         # Two pools: a POST must not find the idle connection of a check. Its own ends with it ("Connection: close").
@@ -162,7 +175,11 @@ class TruecallerClient:
                 self._observe(kind, status, time.perf_counter() - began_s)
         if response is None:
             return NoAnswer(flaw or "no_answer", content.handed, timed_out=flaw == "deadline"), None
-        return _answer(response, bytes(answer), flaw, content.handed), response
+        reply = _answer(response, bytes(answer), flaw, content.handed)
+        ahead_s = clock_ahead_s(reply.date, reply.received_at_s)
+        if self._observe_clock is not None and ahead_s is not None:
+            self._observe_clock(ahead_s)
+        return reply, response
 
     async def _read_into(self, answer: bytearray, response: httpx.Response) -> str | None:
         async for piece in response.stream:  # type: ignore[union-attr]

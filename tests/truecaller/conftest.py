@@ -140,9 +140,12 @@ async def client_of() -> AsyncIterator[Callable[..., TruecallerClient]]:
     """``client_of(url, deadline_s=0.25, **options)``: a client that is closed with the test."""
     clients: list[TruecallerClient] = []
 
-    def make(url: str, *, deadline_s: float = 0.25, observe: Any = None, **options: Any) -> TruecallerClient:
+    def make(
+        url: str, *, deadline_s: float = 0.25, observe: Any = None, observe_clock: Any = None, **options: Any
+    ) -> TruecallerClient:
         options.setdefault("ssl_context", TLS)
-        clients.append(TruecallerClient(ClientOptions(url, post_deadline_s=deadline_s, **options), observe))
+        settings = ClientOptions(url, post_deadline_s=deadline_s, **options)
+        clients.append(TruecallerClient(settings, observe, observe_clock))
         return clients[-1]
 
     yield make

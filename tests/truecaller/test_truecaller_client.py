@@ -5,6 +5,8 @@ import contextlib
 import gzip
 import logging
 import ssl
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
@@ -499,6 +501,18 @@ async def test_every_request_is_observed(client_of):
         await client.mint(ACCOUNT, "key", "secret")
     await post(client)
     assert seen == [("post", 401), ("check", 401), ("mint", 401), ("post", None)]
+
+
+@pytest.mark.faults("F96")
+async def test_the_clock_of_the_api_is_observed_where_an_answer_tells_it(client_of):
+    seen: list[float] = []
+    for hours in (0, 1, -1):
+        date = format_datetime(datetime.now(UTC) + timedelta(hours=hours), usegmt=True)
+        async with serve(answering(answer(429, b"", f"Date: {date}".encode()))) as server:
+            await post(client_of(server.url, observe_clock=seen.append))
+    async with serve(answering(answer(200, ID, b"Date: soon"))) as server:
+        await post(client_of(server.url, observe_clock=seen.append))
+    assert seen == [pytest.approx(ahead_s, abs=2) for ahead_s in (0, 3600, -3600)]
 
 
 async def test_a_cancelled_request_lets_go_of_its_connection(client_of):
