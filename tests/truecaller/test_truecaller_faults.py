@@ -213,6 +213,28 @@ async def test_a_request_that_was_cut_for_certain_may_go_again(client_of):
         assert await post(client_of(server.url, deadline_s=10), b" " * (16 * MEGABYTE)) == RetryLater("request_cut")
 
 
+@pytest.mark.faults("F68")
+@pytest.mark.parametrize(
+    ("then", "verdicts"),
+    [
+        pytest.param("hangs", [Ambiguous("deadline")], id="then hangs"),
+        pytest.param("closes", [Ambiguous("answer_before_request"), RetryLater("request_cut")], id="then closes"),
+    ],
+)
+async def test_an_answer_before_the_request_was_read_is_not_believed(client_of, then, verdicts):
+    """It cannot speak of records that nobody has read; whether the end of the connection overtakes it is chance."""
+
+    async def script(reader, writer):
+        writer.write(answer(200, ID))
+        await reader.readuntil(b"\r\n\r\n")
+        if then == "hangs":
+            reader._transport.pause_reading()
+            await asyncio.Event().wait()
+
+    async with serve(script) as server:
+        assert await post(client_of(server.url, deadline_s=0.5), b" " * (16 * MEGABYTE)) in verdicts
+
+
 @pytest.mark.faults("F64")
 async def test_what_is_applied_after_our_deadline_was_ambiguous_for_us(client_of):
     gave_up, applied = asyncio.Event(), asyncio.Event()
