@@ -12,6 +12,7 @@ logger = logging.getLogger(__name__)
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(400)]
 
 
+@pytest.mark.faults("F34", "F69", "F84")
 def test_a_kill_at_every_failpoint(quick, new_world):
     began_s = time.monotonic()
 

@@ -16,7 +16,7 @@ GUARANTEES = "docs/guarantees.md"
 ROWS = [f"F{number}" for number in range(1, 99)] + [f"B{number}" for number in range(72, 79)]
 REFERENCE = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 # What stands instead of a test.
-NOT_SHOWN = re.compile(r"^(Not shown|Not held): \S.{20,}\.$")
+NOT_SHOWN = re.compile(r"^(Not shown|Not held|In chaos runs): \S.{20,}\.$")
 
 
 def read(path: str) -> str:
