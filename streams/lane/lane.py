@@ -42,10 +42,10 @@ class Lane(LaneState):
         """All that should be done now, in order."""
         actions: list[Action] = []
         self._sweep(now, actions)
-        actions.extend(settle_overdue(self, now))
-        actions.extend(self._unchecked(batch) for batch in self.checks.given_up(now))
         actions.extend(Mint() if ref is None else self._post(self.batches[ref], now) for ref in self._durable)
         self._durable.clear()
+        actions.extend(settle_overdue(self, now))
+        actions.extend(self._unchecked(batch) for batch in self.checks.given_up(now))
         if self._mint_at(now) <= now.boot_s:
             self.tokens.start_mint(now)
             actions.append(self._awaited_write(Write(entries=[self.journaled_tokens(now)]), None))

@@ -9,7 +9,7 @@ from streams.worker.clock import boot_s
 from streams.worker.contiguous import ChunkMissing
 from streams.worker.lane_runner import FRESH_S
 from tests.worker.parts import Shell, kind_of, row
-from tests.worker.virtual import START_S, settled
+from tests.worker.virtual import START_MS, START_S, settled
 
 
 async def minted(shell):
@@ -147,6 +147,27 @@ def test_what_happens_while_a_lease_is_confirmed_may_keep_a_post(play):
         shell.runner.touch([owned])
         await asyncio.sleep(1)  # virtual
         assert len(shell.api.posts) == 1
+
+    play(story)
+
+
+def test_a_call_that_is_over_once_the_lease_is_confirmed_is_not_sent(play):
+    async def story():
+        shell = Shell()
+        await minted(shell)
+        shell.committer.at_once = False
+        shell.offer(row(1, starts_at=START_MS, ends_at=START_MS + 60_000), offset=1)
+        await asyncio.sleep(10)  # virtual: the last commit is too long ago
+        for unit in shell.committer.units:
+            if not unit.done.done():
+                unit.done.set_result(None)  # durable, but the broker looked at the membership long ago
+        await asyncio.sleep(60)  # virtual: Kafka is away
+        assert not shell.api.posts
+        shell.committer.at_once = True
+        shell.committer.commit()
+        await asyncio.sleep(1)  # virtual
+        assert [one.row.intent_id for post in shell.api.posts for one in post.action.held] == ["intent-0"]
+        assert [(told["intent_id"], told["status"]) for told in shell.committer.outcomes()] == [("intent-1", "expired")]
 
     play(story)
 
