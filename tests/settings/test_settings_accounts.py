@@ -128,7 +128,7 @@ def test_a_file_that_did_not_change_is_not_read_again(tmp_path, monkeypatch):
     (tmp_path / "key").write_text("key")
     book = book_of(key_id="k", api_key_file=str(tmp_path / "key"))
     first = book.credentials(FIRST)
-    monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(os, "open", lambda *_: pytest.fail("read again"))
 
     assert book.credentials(FIRST) is first
 
