@@ -5,7 +5,9 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,16 @@ from streams.contracts.exits import ExitCode
 from tests.chaos.arena import WORKERS, Arena, Plot, arena
 from tests.chaos.forked import fork
 from tests.chaos.schedule import plan
-from tests.chaos.verdict import Evidence, judge
+from tests.chaos.verdict import Evidence, OwnerGone, judge
 from tests.e2e.artefacts import Outcomes, collect, findings_of
-from tests.e2e.world import PARTITIONS, Process, until
+from tests.e2e.world import PARTITIONS, Process, Worker, World, until
 
 # A batch in doubt waits 35 s after each take-over; its answer may be lost once more; then the statuses.
 SETTLE_TIMEOUT_S = 180.0
 DRAIN_TIMEOUT_S = 60.0
 VERIFY_TIMEOUT_S = 300.0
+# A worker notices so long after the group has given its partitions to somebody else.
+UNNOTICED_S = 4.0
 
 
 def run(plot: Plot, *, keep: bool = False) -> dict[str, Any]:
@@ -60,6 +64,7 @@ def run_in(plot: Plot, directory: Path) -> dict[str, Any]:
             seconds=time.monotonic() - began_s,
             problems=problems,
             verified=_verify(made),
+            losses=list(_losses(made.world)),
         )
         return judge(evidence, found)
 
@@ -89,6 +94,15 @@ def _give_up(made: Arena) -> None:
     listed = _operator(made, "list", "--state", "unresolved", "--json", "--config", config)
     for batch in json.loads(listed.said().splitlines()[-1])["batches"]:
         _operator(made, "resolve", batch["batch_ref"], "--give-up", "--yes", "--config", config)
+
+
+def _losses(world: World) -> Iterator[OwnerGone]:
+    """On a busy machine a worker may lose partitions though nobody did anything to it; its log says so."""
+    for process in world.processes:
+        if isinstance(process, Worker):
+            for event in process.events("partitions_lost"):
+                noticed_s = datetime.fromisoformat(event["timestamp"]).timestamp()
+                yield OwnerGone(noticed_s - UNNOTICED_S, noticed_s, frozenset(event["partitions"]))
 
 
 def _verify(made: Arena) -> dict[str, Any]:

@@ -42,7 +42,7 @@ _RATES = {
     Kind.TERM: (3, (0.0, 0.0)),
     Kind.PAUSE: (4, (4.0, 9.0)),
     Kind.BROKER_RESTART: (2, (0.5, 6.0)),
-    Kind.BROKER_KILL: (2, (0.5, 10.0)),
+    Kind.BROKER_KILL: (2, (0.5, 20.0)),
     Kind.BROKER_PAUSE: (2, (3.0, 12.0)),
     Kind.KAFKA_CUT: (2, (0.5, 8.0)),
     Kind.KAFKA_SILENCE: (2, (2.0, 20.0)),

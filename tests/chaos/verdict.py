@@ -31,7 +31,10 @@ ACCEPTED_SHARE = 0.95
 
 @dataclass(slots=True)
 class Evidence:
-    """What a run left behind, beside the artefacts. ``verified`` is what ``callstream verify --json`` says of it."""
+    """What a run left behind, beside the artefacts. ``verified`` is what ``callstream verify --json`` says of it.
+
+    ``losses`` are partitions that workers lost because Kafka heard too little of them, whatever the reason.
+    """
 
     plot: Plot
     published: int
@@ -42,6 +45,7 @@ class Evidence:
     pending: int
     seconds: float
     verified: Mapping[str, Any]
+    losses: Sequence["OwnerGone"] = ()
     problems: list[str] = field(default_factory=list)
 
 
@@ -125,7 +129,7 @@ def _ends_of_owners(evidence: Evidence) -> list[OwnerGone]:
         if each.kind is not Kind.TERM
     ]
     crashed = [OwnerGone(each.at_s, each.at_s, each.owned) for each in evidence.ended if each.code in _CRASHES]
-    return of_faults + crashed
+    return [*of_faults, *crashed, *evidence.losses]
 
 
 def _unresolved(found: Artefacts) -> set[Source]:
