@@ -34,6 +34,7 @@ STEPS: Final = {
     "accepted": "the API's answer that took a batch",
     "status": "the final outcomes that a status check brought",
     "mint": "an attempt to mint a token, before it is made",
+    "command": "what an operator's command changed, and its answer",
 }
 
 PLACES: Final = {

@@ -228,4 +228,4 @@ class LaneRunner:
         now = read_clock()
         write, result = commands.apply(owned.lane, command, offset, now)
         self.observer.commanded(command, result)
-        self.submit(owned, write, now)
+        self.submit(owned, write, now, "command")

@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from scripts.kafka import free_port
 from streams.contracts.exits import ExitCode
 from streams.failpoint import PLACES
 from tests.chaos.forked import fork
 from tests.e2e.artefacts import Outcomes, collect, findings_of
 from tests.e2e.audit import Artefacts
-from tests.e2e.world import PARTITIONS, Worker, World, until
+from tests.e2e.world import PARTITIONS, Process, Worker, World, until
 
 REACHED_TIMEOUT_S = 40.0
 # Beyond the session of the tests' Kafka, below the timeout of a transaction.
@@ -161,6 +162,8 @@ def try_in_turn(cases: Sequence[Case], new_world: Callable[..., World], protocol
 
 
 def _try(world: World, case: Case, protocol: str) -> Tried:
+    if case.place.startswith("command"):
+        _command(world)
     worker = world.start_worker("worker-0", protocol, failpoints=case.spec)
     tried = Tried(case)
     try:
@@ -177,6 +180,16 @@ def _try(world: World, case: Case, protocol: str) -> Tried:
         if tried.code not in CODES[case.action]:
             tried.wrong.append(f"ended with {tried.code}: {worker.said()[-500:]}")
     return tried
+
+
+def _command(world: World) -> None:
+    """Leave a command that changes nothing in the parcels, for the next worker to apply."""
+    config = str(world.config("operator", "consumer", free_port()))
+    log = world.directory / f"operator-{len(world.processes)}.log"
+    arguments = ["accounts", "resume", world.accounts[0].id, "--wait-s", "0", "--config", config]
+    process = Process(log, *arguments, launch=fork)
+    world.processes.append(process)
+    assert process.wait(30) == ExitCode.DONE, process.said()
 
 
 def _until_reached(world: World, worker: Worker, case: Case) -> dict[str, Any]:
