@@ -5,6 +5,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime
@@ -52,7 +53,18 @@ def run_in(plot: Plot, directory: Path) -> dict[str, Any]:
             made.heal()
         problems = _settle(made, outcomes)
         last_codes = _drain(made, problems)
-        found = collect(made.world, outcomes, crashes=False)
+        afterwards = Outcomes(made.world)
+        stack.callback(afterwards.close)
+        found = collect(made.world, afterwards, crashes=False)
+        outcomes.read_to_end()
+        if Counter(outcomes.all) != Counter(afterwards.all):
+            more, less = (
+                Counter(outcomes.all) - Counter(afterwards.all),
+                Counter(afterwards.all) - Counter(outcomes.all),
+            )
+            problems.append(
+                f"who read beside the run saw {more.total()} more and {less.total()} less: {[*more, *less][:3]}"
+            )
         evidence = Evidence(
             plot=plot,
             published=made.world.published,

@@ -70,7 +70,11 @@ def plan(seconds: float, seed: int) -> list[Fault]:
     broker_back_s = 0.0
     for number, kind in enumerate(kinds):
         at_s = WARM_UP_S + slot_s * (number + random.random())
-        length_s = random.uniform(*_RATES[kind][1])
+        shortest_s, longest_s = _RATES[kind][1]
+        if kind in _OF_BROKERS:
+            # In a short run a long outage would leave no time for anything else.
+            longest_s = max(shortest_s, longest_s * min(1.0, 0.2 + seconds / _RATES_ARE_FOR_S))
+        length_s = random.uniform(shortest_s, longest_s)
         latest_s = seconds - CALM_S / 2 - length_s
         if kind in _OF_BROKERS:
             at_s = max(at_s, broker_back_s)
