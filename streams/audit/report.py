@@ -37,7 +37,8 @@ class AccountFigures:
             "outcomes": dict(self.outcomes),
             "pending": self.pending.total(),
             "pending_by_place": dict(self.pending),
-            "anomalies": dict(self.anomalies),
+            # Members of an enumeration are no keys for the JSON encoder.
+            "anomalies": {str(name): count for name, count in self.anomalies.items()},
         }
 
 

@@ -401,6 +401,8 @@ def test_one_thing_that_is_wrong_is_found(clean, change, expected):
     change(found)
     report = audited(found, with_ledger=bool(found.ledger))
     assert (report.verdict, set(report.anomalies)) == ("invalid", expected)
+    told = orjson.loads(orjson.dumps(report.told()))
+    assert {each["name"] for each in told["anomalies"]} == expected
 
 
 def test_a_number_in_a_text_is_found_and_not_repeated(clean):

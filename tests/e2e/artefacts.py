@@ -52,6 +52,9 @@ class Follower:
         if error is None:
             assert partition is not None
             assert offset is not None
+            if offset < self._positions[partition]:
+                # The client may deliver again what it fetched before a broker came back.
+                return 0
             self._positions[partition] = offset + 1
             self._take(message)
             return 1
