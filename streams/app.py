@@ -17,11 +17,13 @@ from streams.contracts.journal import Packer
 from streams.contracts.request import RequestKind
 from streams.kafka.client_config import KafkaOptions, admin_config
 from streams.kafka.committer import Committer
-from streams.kafka.lease import Chunk
+from streams.kafka.lease import Chunk, Lease
+from streams.kafka.recall import RecallReader
 from streams.kafka.replay import replay
 from streams.kafka.topics import require, topic_specs
 from streams.kafka.transport import FAUST_SETTINGS, TransportOptions, chunk_topic, install
 from streams.lane.lane import Lane
+from streams.lane.reading import Room
 from streams.lane.recovery import JournalFold
 from streams.lane.state import Tools
 from streams.lane.tokens import Sealer
@@ -37,6 +39,7 @@ from streams.worker.housekeeping import Housekeeping
 from streams.worker.lane_runner import LaneRunner
 from streams.worker.observe import LaneObserver
 from streams.worker.process import WorkerProcess
+from streams.worker.recall import Recaller
 from streams.worker.requests import LaneRequests
 from streams.worker.route import Router
 from streams.worker.sealing import FollowingSealer, NoSealer
@@ -59,7 +62,7 @@ def create_app(settings: Settings) -> WorkerProcess:
     encoding = encoder(settings)
     client = TruecallerClient(client_options(settings), _observe_requests(metrics), metrics.api_clock_ahead_seconds.set)
 
-    # The committers fence with what the transport knows of the group, which is there only once it is installed below.
+    # What the transport knows is asked for only once it is installed below.
     def group_metadata() -> bytes | None:
         return ownership.group_metadata()
 
@@ -70,11 +73,18 @@ def create_app(settings: Settings) -> WorkerProcess:
         observe = metrics.commit_observer(name)
         return Committer(kafka, name=name, group_metadata=group_metadata, on_fatal=on_fatal, observe=observe)
 
+    async def log_start(lease: Lease) -> int:
+        return await ownership.log_start(lease)
+
     to_route, to_lanes = committer("route"), committer("lanes")
     requests = LaneRequests(client, accounts, settings.api.submit_version)
     runner = LaneRunner(to_lanes, requests, encoding, LaneObserver(metrics), on_fatal)
     take_over = TakeOver(
-        runner, _journal_reader(kafka, settings.kafka.topics.journal), _lane_factory(settings, accounts)
+        runner,
+        _journal_reader(kafka, settings.kafka.topics.journal),
+        log_start,
+        _lane_factory(settings, accounts),
+        Room(settings.worker_intents_max),
     )
     hooks = PartitionHooks(settings.kafka.topics.parcels, take_over, to_route, to_lanes, metrics)
     app = faust.App("callstream", **FAUST_SETTINGS)
@@ -86,20 +96,18 @@ def create_app(settings: Settings) -> WorkerProcess:
         on_fatal=on_fatal,
     )
     ownership = install(app, transport)
-    submitter = Submitter(runner, ownership, settings.lane.intents_max, settings.worker_intents_max)
+    recaller = Recaller(runner, lambda lease: RecallReader(kafka, lease.topic, lease.partition), ownership.block)
     router = Router(intake_rules(settings, accounts), encoding, settings.kafka.partitions, to_route, metrics)
     _add_agent(app, settings.kafka.topics.intents, router.run)
-    _add_agent(app, settings.kafka.topics.parcels, submitter.run)
-    sampler = ConsumingSampler(
-        settings.kafka.topics.intents, settings.kafka.topics.parcels, ownership, runner, metrics, health
-    )
+    _add_agent(app, settings.kafka.topics.parcels, Submitter(runner).run)
+    sampler = ConsumingSampler(settings.kafka.topics.intents, settings.kafka.topics.parcels, ownership, metrics, health)
     process = WorkerProcess(
         instance=kafka.instance,
         app=app,
         committers=(to_route, to_lanes),
         runner=runner,
         take_over=take_over,
-        housekeeping=Housekeeping(runner, submitter, sampler.sample),
+        housekeeping=Housekeeping(runner, recaller, sampler.sample),
         client=client,
         health=health,
         metrics=metrics,

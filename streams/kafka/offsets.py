@@ -106,6 +106,15 @@ class Offsets:
             )
         return Start(committed, first_read=False, topic_id=topic_id)
 
+    async def log_start(self, topic: str, partition: int) -> int:
+        """The first offset that the log still has.
+
+        Raises:
+            KafkaException: the broker forbids the question.
+        """
+        where = TopicPartition(topic, partition)
+        return await _patiently(f"log start of {topic}/{partition}", lambda: self._bound(where, EARLIEST))
+
     async def ends_of(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Log ends as a ``read_committed`` reader sees them; partitions that do not answer are left out."""
         asked = {TopicPartition(topic, partition): LATEST for topic, partition in partitions}

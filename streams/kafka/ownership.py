@@ -76,6 +76,18 @@ class Ownership:
         if claim is not None:
             self._poll.release(claim, Hold.APPLICATION)
 
+    def block(self, lease: Lease, reason: str) -> None:
+        """Stop reading until an operator has looked."""
+        claim = self._claims.get(lease)
+        if claim is not None:
+            self.pause(lease)
+            self._block(claim, reason)
+
+    async def log_start(self, lease: Lease) -> int:
+        """The first offset that the partition still has. Patient: a broker that is away is asked again."""
+        assert self._offsets is not None
+        return await self._offsets.log_start(lease.topic, lease.partition)
+
     def lag(self) -> Mapping[Lease, int]:
         """Records between what was handed over and the end of the log, which is at most a few seconds old."""
         lags = {}

@@ -2,7 +2,8 @@
 
 What must stay true: everything below ``low`` is taken; a place at or beyond ``low`` is taken exactly if it lies in a
 run. A place is taken in the same commit that journals or settles its intent, so after a crash the intents that are
-read again are dropped here and no intent is taken twice.
+read again are dropped here and no intent is taken twice. A cursor that is ``behind`` says that the account's untaken
+places may lie below the partition's offset: whoever comes next has to read from ``low`` on for this account alone.
 """
 
 from bisect import bisect_right
@@ -10,8 +11,11 @@ from collections.abc import Iterable, Iterator
 
 from streams.contracts.journal import CursorEntry, Place
 
-# An entry of this many runs is about 64 KiB. Beyond half of it the window is emptied in the order of places.
+# A cursor is written with every batch, so its entry is kept small: where it would have more runs or bytes than this,
+# waiting intents at its low end are carried in the journal. Beyond half of the runs the window is emptied in the order
+# of places.
 RUNS_MAX = 4096
+ENTRY_BYTES_MAX = 64 * 1024
 
 Run = tuple[Place, Place]
 
@@ -22,21 +26,58 @@ class Cursor:
     def __init__(self, entry: CursorEntry | None = None) -> None:
         self._low = entry.low if entry else Place(0, 0)
         self._restored: list[Run] = list(entry.taken) if entry else []
-        # Parcels that hold an untaken place, or lie behind one that does: offset → [rows, bits of those taken].
+        # Parcels that hold an untaken place, or lie behind one that does: offset → [rows, bits of those taken, time].
         self._parcels: dict[int, list[int]] = {}
         self._last_read = -1
+        self._last_read_ms = 0
         self._runs_count = len(self._restored)
+        self.behind = entry.behind if entry else False
 
-    def read(self, offset: int, rows: int) -> list[int]:
-        """Note a parcel of ``rows`` intents, in order of offsets; return the indices of those not yet taken."""
+    def read(self, offset: int, rows: int, recorded_ms: int = 0) -> list[int]:
+        """Note a parcel of ``rows`` intents, in order of offsets; return the indices of those not yet taken.
+
+        ``recorded_ms`` is when its first intent was recorded.
+        """
+        assert offset > self._last_read, "parcels are read once, in order"
         taken = self._restored_bits(offset, rows)
         self._last_read = offset
+        self._last_read_ms = recorded_ms
         self._restored = [run for run in self._restored if run[1] > Place(offset, rows)]
-        self._parcels[offset] = [rows, taken]
+        self._parcels[offset] = [rows, taken, recorded_ms]
         self._drop_finished()
         if not taken:
             return list(range(rows))
         return [index for index in range(rows) if not taken >> index & 1]
+
+    def read_to(self, position: int) -> None:
+        """All parcels of the account below ``position`` have been read."""
+        self._drop_finished()
+        self._last_read = max(self._last_read, position - 1)
+        self._restored = [run for run in self._restored if run[1] > Place(position, 0)]
+        if not self._parcels:
+            self._low = max(self._low, Place(position, 0))
+
+    def untaken(self) -> Iterator[tuple[int, int]]:
+        """The parcels that were read and hold untaken places, as (offset, how many), in order."""
+        for offset, (rows, taken, _) in self._parcels.items():
+            if count := rows - taken.bit_count():
+                yield offset, count
+
+    @property
+    def finished(self) -> bool:
+        """Whether all that was read is taken."""
+        self._drop_finished()
+        return not self._parcels
+
+    def first_untaken(self) -> Place | None:
+        """The lowest place that was read and not taken."""
+        self._drop_finished()
+        return self._low if self._parcels else None
+
+    def waits_since_ms(self) -> int:
+        """When the first intent was recorded of the lowest parcel with an untaken place, else of the last one read."""
+        self._drop_finished()
+        return next(iter(self._parcels.values()))[2] if self._parcels else self._last_read_ms
 
     def take(self, places: Iterable[Place]) -> None:
         """Mark places that were read and not taken as taken."""
@@ -54,7 +95,7 @@ class Cursor:
         beyond = Place(self._last_read + 1, 0)
         runs.extend((max(start, beyond), end) for start, end in self._restored if end > beyond)
         self._runs_count = len(runs)
-        return CursorEntry(self._low, tuple(runs))
+        return CursorEntry(self._low, tuple(runs), self.behind)
 
     def runs(self) -> int:
         """How many runs the last entry had; see :data:`RUNS_MAX`."""
@@ -63,7 +104,7 @@ class Cursor:
     def _drop_finished(self) -> None:
         while self._parcels:
             offset = next(iter(self._parcels))
-            rows, taken = self._parcels[offset]
+            rows, taken, _ = self._parcels[offset]
             missing = ~taken & ((1 << rows) - 1)
             if missing:
                 first = (missing & -missing).bit_length() - 1
@@ -89,7 +130,7 @@ class Cursor:
         """Runs of taken places behind the first untaken one, in the order of places."""
         start: Place | None = None
         end = self._low
-        for offset, (rows, taken) in self._parcels.items():
+        for offset, (rows, taken, _) in self._parcels.items():
             if start is not None and not taken & 1:
                 yield start, end
                 start = None

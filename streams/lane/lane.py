@@ -12,7 +12,6 @@ from streams.contracts.journal import BatchEntry, BatchState, Held
 from streams.contracts.outcome import Status
 from streams.lane.actions import Action, Check, Mint, Outcomes, Post, Write
 from streams.lane.batch import Batch, Phase
-from streams.lane.cursor import RUNS_MAX
 from streams.lane.doubt import overdue_at, settle_overdue
 from streams.lane.instant import Instant
 from streams.lane.settle import EXPIRED, NOT_CHECKED, TIMEOUT, Final, same_for_all
@@ -159,8 +158,7 @@ class Lane(LaneState):
         if not self.window.sendable or max(self._room_at(), self._window_ready_at(now)) > now.boot_s:
             return None
         self._make_room(now, actions)
-        if self.cursor.runs() > RUNS_MAX // 2:
-            self.window.hasten_oldest(HASTENED_BATCHES * self.options.records_max)
+        self._hasten()
         held = self._still_wanted(self.window.take(self.options.records_max), now, actions)
         if not held:
             return None
@@ -170,6 +168,14 @@ class Lane(LaneState):
         write = Write(entries=[batch.journaled_content()])
         self._take(held, write)
         return self._open(batch, token, write, now)
+
+    def _hasten(self) -> None:
+        """Let those leave first whose places cost the most to remember."""
+        count = HASTENED_BATCHES * self.options.records_max
+        if self.cursor.runs() > self.options.cursor_runs_max // 2:
+            self.window.hasten_oldest(count)
+        elif self.carry:
+            self.window.hasten(self.carry.oldest(count))
 
     def _still_wanted(self, taken: list[Held], now: Instant, actions: list[Action]) -> list[Held]:
         ends_by_ms = now.wall_ms + self.options.expiry_margin_ms

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from streams.contracts.parcel import Priority
+from streams.lane.cursor import RUNS_MAX
 
 StatusMode = Literal["all", "best_effort", "none"]
 
@@ -17,6 +18,7 @@ def _priority_offsets_ms() -> Mapping[Priority, int]:
 class LaneOptions:
     """Settings of one account's lane. Defaults are those of the settings file.
 
+    ``cursor_runs_max`` bounds the runs in a journaled cursor, ``carry_records_max`` the intents in a carry record.
     ``expiry_margin_ms`` equals the POST deadline: what would end before its POST must have been answered is not sent.
     """
 
@@ -34,3 +36,5 @@ class LaneOptions:
     expiry_margin_ms: int = 30_000
     statuses: StatusMode = "all"
     status_deadline_s: float = 1800.0
+    cursor_runs_max: int = RUNS_MAX
+    carry_records_max: int = 100

@@ -43,6 +43,7 @@ class AccountState:
     tokens: TokensEntry | None = None
     paused: AccountEntry | None = None
     batches: dict[str, tuple[BatchEntry, bytes]] = field(default_factory=dict)
+    carries: dict[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -56,6 +57,7 @@ class JournalFold:
     _paused: dict[str, AccountEntry] = field(default_factory=dict)
     _batches: dict[str, BatchEntry] = field(default_factory=dict)
     _contents: dict[str, bytes] = field(default_factory=dict)
+    _carries: dict[str, bytes] = field(default_factory=dict)
 
     def apply(self, key: bytes | None, value: bytes | None) -> None:
         """Apply the next message.
@@ -68,6 +70,8 @@ class JournalFold:
             self._forget(parsed)
         elif parsed.kind == "intents":
             self._contents[parsed.name] = value
+        elif parsed.kind == "carry":
+            self._carries[parsed.name] = value
         else:
             match decode_entry(parsed, value):
                 case BatchEntry() as entry:
@@ -87,6 +91,7 @@ class JournalFold:
         stores: dict[str, dict[str, Any]] = {
             "batch": self._batches,
             "intents": self._contents,
+            "carry": self._carries,
             "cursor": self._cursors,
             "tokens": self._tokens,
             "account": self._paused,
@@ -97,7 +102,7 @@ class JournalFold:
         """Each account in the journal with its state.
 
         Raises:
-            UnreadableMessage: A batch without its intents: the journal is damaged.
+            UnreadableMessage: A batch without its intents, a carry without a number: the journal is damaged.
         """
         states: dict[str, AccountState] = {}
         for account_id, cursor in self._cursors.items():
@@ -110,6 +115,11 @@ class JournalFold:
             if ref not in self._contents:
                 raise UnreadableMessage("journal", f"batch {ref} has no intents")
             states.setdefault(entry.account_id, AccountState()).batches[ref] = (entry, self._contents[ref])
+        for name, packed in self._carries.items():
+            account_id, _, number = name.rpartition("/")
+            if not number.isdecimal():
+                raise UnreadableMessage("journal", "a carry without a number")
+            states.setdefault(account_id, AccountState()).carries[int(number)] = packed
         yield from states.items()
 
 
@@ -132,6 +142,10 @@ def restore(lane: Lane, state: AccountState, now: Instant) -> Write:
         batch = Batch(ref, entry, packed, Phase.RETRY)
         lane.batches[ref] = batch
         _resume(lane, batch, now, write)
+    for number, packed in state.carries.items():
+        lane.carry.restore(number, lane.tools.packer.unpack(packed))
+    # After the batches: what is carried may wait for a predecessor in one of them, and is itself ahead of all parcels.
+    lane.window.add(lane.carry.waiting(), now.boot_s)
     return write
 
 

@@ -14,8 +14,9 @@ from streams.contracts.request import RequestKind, RequestRecord
 from streams.lane.actions import Outcomes, Write
 from streams.lane.backoff import Backoff
 from streams.lane.batch import Batch, Phase
+from streams.lane.carry import Carry
 from streams.lane.checking import Checks
-from streams.lane.cursor import Cursor
+from streams.lane.cursor import ENTRY_BYTES_MAX, Cursor
 from streams.lane.due import Due
 from streams.lane.instant import Instant
 from streams.lane.options import LaneOptions
@@ -39,7 +40,8 @@ class LaneState:
 
     Its batches wait in one of three queues: ``checks`` (accepted), ``retries`` (their next attempt), ``held`` (nothing
     is sent for them: their fate is not known, or a previous owner may still be sending them). ``paused`` is an
-    operator's word: nothing is submitted and no token is asked for.
+    operator's word: nothing is submitted and no token is asked for. All parcels of the account below ``mark`` have been
+    read; ``None`` is the live position, up to which everybody else has been read.
     """
 
     def __init__(self, options: LaneOptions, tools: Tools) -> None:
@@ -47,6 +49,7 @@ class LaneState:
         self.tools = tools
         self.window = Window(options.priority_offsets_ms)
         self.cursor = Cursor()
+        self.carry = Carry(options.account_id, tools.packer, options.carry_records_max)
         self.tokens = Tokens(
             requests_per_minute=options.requests_per_minute_per_token,
             mints_per_30_min=options.token_mints_per_30_min,
@@ -57,6 +60,7 @@ class LaneState:
         self.retries = Due()
         self.held = Due()
         self.paused = False
+        self.mark: int | None = None
         self.backoff = Backoff(base_s=1.0, cap_s=60.0)
         self.hold_until_s = float("-inf")
         self.one_at_a_time = False
@@ -71,8 +75,8 @@ class LaneState:
 
     def offer(self, offset: int, parcel: Parcel, now: Instant) -> int:
         """Take in the intents of a parcel that are not yet taken; returns how many those are."""
-        indices = self.cursor.read(offset, len(parcel.rows))
         _, topic, partition, rows = parcel
+        indices = self.cursor.read(offset, len(rows), rows[0].recorded_at if rows else 0)
         held = [Held(Place(offset, index), topic, partition, rows[index]) for index in indices]
         self.window.add(held, now.boot_s)
         return len(indices)
@@ -86,11 +90,6 @@ class LaneState:
             self._durable.append(ref)
 
     @property
-    def full(self) -> bool:
-        """Whether the lane should be given no more parcels for now."""
-        return len(self.window) >= self.options.intents_max
-
-    @property
     def window_since_s(self) -> float:
         """When the intent arrived that has waited longest (``boot_s``), else infinity."""
         return self.window.since_s
@@ -101,10 +100,33 @@ class LaneState:
         return not self.window and not self.batches and not self._awaited
 
     def _take(self, held: list[Held], write: Write) -> None:
+        if self.carry:
+            entries, held = self.carry.take(held)
+            write.entries.extend(entries)
+            if not held:
+                return
         places = [one.place for one in held]
         self.cursor.take(places)
         write.taken.extend(places)
-        write.entries.append((str(JournalKey("cursor", self.options.account_id)), encode_entry(self.cursor.entry())))
+        self.journal_cursor(write)
+
+    def journal_cursor(self, write: Write) -> None:
+        """Write the cursor; where it would be too long, what waits at its low end is carried in the same write."""
+        entry = self.cursor.entry()
+        value = encode_entry(entry)
+        runs = len(entry.taken)
+        if runs > self.options.cursor_runs_max or len(value) > ENTRY_BYTES_MAX:
+            kept = min(self.options.cursor_runs_max // 2, runs * ENTRY_BYTES_MAX // (2 * len(value)))
+            self._carry_below(entry.taken[runs - kept - 1][0], write)
+            value = encode_entry(self.cursor.entry())
+        write.entries.append((str(JournalKey("cursor", self.options.account_id)), value))
+
+    def _carry_below(self, place: Place, write: Write) -> None:
+        waiting = [one for one in self.window.below(place) if one.place not in self.carry]
+        write.entries.extend(self.carry.add(waiting))
+        places = [one.place for one in waiting]
+        self.cursor.take(places)
+        write.taken.extend(places)
 
     # -- shared with the answers
 

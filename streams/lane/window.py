@@ -10,7 +10,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-from streams.contracts.journal import Held
+from streams.contracts.journal import Held, Place
 from streams.contracts.parcel import Priority
 
 Pair = tuple[str, str]
@@ -108,14 +108,30 @@ class Window:
 
     def hasten_oldest(self, count: int) -> None:
         """Let the intents at the lowest places leave first, in the order of places, unless such are leaving already."""
-        if self.first_deadline_ms() in {None, _HASTENED}:
+        if self.first_deadline_ms() not in {None, _HASTENED}:
+            live = self._live()
+            self._hasten(live, heapq.nsmallest(count, live, key=lambda waiting: waiting[3].place))
+
+    def hasten(self, chosen: Iterable[Held]) -> None:
+        """Let these leave first, unless such are leaving already; those that wait for a predecessor go on waiting."""
+        if self.first_deadline_ms() not in {None, _HASTENED}:
+            places = {held.place for held in chosen}
+            live = self._live()
+            self._hasten(live, [waiting for waiting in live if waiting[3].place in places])
+
+    def _hasten(self, live: list[Waiting], first: list[Waiting]) -> None:
+        if not first:
             return
-        live = self._live()
-        oldest = heapq.nsmallest(count, live, key=lambda waiting: waiting[3].place)
-        chosen = {arrival for _, arrival, _, _ in oldest}
+        chosen = {arrival for _, arrival, _, _ in first}
         self._rebuild([waiting for waiting in live if waiting[1] not in chosen])
-        for _, _, since_s, held in oldest:
+        for _, _, since_s, held in first:
             self._lead((held.row.caller, held.row.receiver), held, _HASTENED, since_s)
+
+    def below(self, place: Place) -> list[Held]:
+        """All intents that wait at lower places, in no order."""
+        below = [held for _, _, _, held in self._live() if held.place < place]
+        below.extend(held for waiting in self._successors.values() for _, held in waiting if held.place < place)
+        return below
 
     def travelling(self, held: Iterable[Held]) -> None:
         """Intents that a journaled batch already carries: their pairs are unsettled."""

@@ -110,9 +110,23 @@ class Metrics:
     def _declare_lanes(self) -> None:
         self.lanes = self._gauge(
             "lanes",
-            "Accounts owned by this worker: running, full (reading pauses), blocked (somebody has to act), "
+            "Accounts owned by this worker: running, full (passed over), blocked (somebody has to act), "
             "paused (by an operator).",
             state=("running", "full", "blocked", "paused"),
+        )
+        self.accounts_behind = self._gauge(
+            "accounts_behind", "Accounts that the others do not wait for; they are read again from their own place."
+        )
+        self.recall_lag_records = self._gauge(
+            "recall_lag_records", "Messages between the place up to which accounts were read and where the others are."
+        )
+        self.recall_behind_seconds = self._gauge(
+            "recall_behind_seconds",
+            "Age of the oldest intent that an account which is behind has still to read again after a crash.",
+        )
+        self.carried_records = self._gauge(
+            "carried_records",
+            "Waiting intents that are in the journal because their places would make cursors too long.",
         )
         self.window_records = self._gauge("window_records", "Intents that wait for a batch.")
         self.window_oldest_seconds = self._gauge("window_oldest_seconds", "Age of the intent that waits longest.")
@@ -176,9 +190,6 @@ class Metrics:
             "lag_records", "Messages not yet read, in the partitions owned.", topic=_CONSUMED
         )
         self.partitions_assigned = self._gauge("partitions_assigned", "Partitions owned.", topic=_CONSUMED)
-        self.partitions_paused = self._gauge(
-            "partitions_paused", "Partitions that are not read because what follows is full.", topic=_CONSUMED
-        )
         self.partitions_blocked = self._gauge(
             "partitions_blocked", "Partitions that are not read until an operator has looked.", topic=_CONSUMED
         )

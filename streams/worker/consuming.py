@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from streams.kafka.ownership import Ownership
 from streams.telemetry.health import Health
 from streams.telemetry.metrics import Metrics
-from streams.worker.lane_runner import LaneRunner
 
 NO_MEMBER = "not a member of the consumer group"
 
@@ -18,7 +17,6 @@ class ConsumingSampler:
     intents_topic: str
     parcels_topic: str
     ownership: Ownership
-    runner: LaneRunner
     metrics: Metrics
     health: Health
 
@@ -31,8 +29,6 @@ class ConsumingSampler:
             self.metrics.lag_records.labels(label).set(sum(n for lease, n in lag.items() if lease.topic == topic))
             self.metrics.partitions_assigned.labels(label).set(sum(lease.topic == topic for lease in leases))
             self.metrics.partitions_blocked.labels(label).set(blocked[topic])
-        paused = sum(partition.paused for partition in self.runner.partitions.values())
-        self.metrics.partitions_paused.labels("parcels").set(paused)
         # A worker beyond the number of partitions owns none and is ready all the same: it is the next one's stand-in.
         if self.ownership.group_metadata() is None:
             self.health.hold(NO_MEMBER)

@@ -1,4 +1,4 @@
-"""What happens once a second: offsets with nothing else to write, the journal's head, back-pressure, gauges."""
+"""What happens once a second: offsets with nothing else to write, the journal's head, who is behind, gauges."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from streams.kafka.message import OutMessage
 from streams.worker.clock import boot_s, read_clock
 from streams.worker.lane_runner import LaneRunner
 from streams.worker.owned import OwnedPartition
-from streams.worker.submit import Submitter
+from streams.worker.recall import Recaller
 
 PERIOD_S = 1.0
 
@@ -23,7 +23,7 @@ class Housekeeping:
     """Keeps house for the lanes. ``sample_consuming`` reports how the consumed topics stand."""
 
     runner: LaneRunner
-    submitter: Submitter
+    recaller: Recaller
     sample_consuming: Callable[[], None]
     _heads: dict[Lease, tuple[float, int]] = field(default_factory=dict)
 
@@ -33,14 +33,14 @@ class Housekeeping:
             await asyncio.sleep(PERIOD_S)
             partitions = [p for p in self.runner.partitions.values() if not p.draining]
             for partition in partitions:
+                self.recaller.tend(partition, read_clock())
                 self._commit_offset(partition)
             self._heads = {lease: head for lease, head in self._heads.items() if lease in self.runner.partitions}
-            self.submitter.resume_where_there_is_room()
             self.runner.observer.sampled(partitions, read_clock())
             self.sample_consuming()
 
     def _commit_offset(self, partition: OwnedPartition) -> None:
-        offset = partition.offset.committable()
+        offset = partition.reading.offset.committable()
         written_at_s, written = self._heads.get(partition.lease, (float("-inf"), -1))
         messages = []
         if offset != written and boot_s() - written_at_s >= HEAD_PERIOD_S:

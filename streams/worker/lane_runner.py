@@ -17,6 +17,7 @@ from streams.contracts.command import Command
 from streams.kafka.committer import Committer, LeaseLost
 from streams.kafka.lease import Chunk, Lease
 from streams.kafka.message import OutMessage
+from streams.kafka.recall import Recalled
 from streams.lane import answers, commands
 from streams.lane.actions import Action, Check, Mint, Post, Write
 from streams.lane.instant import Instant
@@ -122,7 +123,7 @@ class LaneRunner:
         ``step``: see :class:`streams.kafka.unit.Unit`.
         """
         partition = owned.partition
-        partition.taken(write.taken)
+        partition.reading.written(owned.lane, write)
         messages = self.encoder.write(write, owned.account_id, partition.lease.partition, now.wall_ms)
         self.observer.written(owned, write, now)
         unit = self.submit_messages(partition, messages, step)
@@ -132,7 +133,7 @@ class LaneRunner:
         self, partition: OwnedPartition, messages: list[OutMessage], step: str = ""
     ) -> "asyncio.Future[None]":
         """Hand messages to the committer on behalf of a partition, with its offset as it is now."""
-        partition.submitted_offset = partition.offset.committable()
+        partition.submitted_offset = partition.reading.offset.committable()
         return self.committer.submit(partition.lease, messages, partition.submitted_offset, step)
 
     def _durable(self, owned: OwnedLane, serial: int, unit: "asyncio.Future[None]") -> None:
@@ -209,23 +210,37 @@ class LaneRunner:
 
     # -- partitions
 
-    def take(self, chunk: Chunk) -> OwnedPartition | None:
-        """Hand a chunk of parcels to its lanes; ``None`` where its partition is not ours any more.
+    def take(self, chunk: Chunk) -> None:
+        """Hand a chunk of parcels to its lanes, unless its partition is not ours any more.
 
         Raises:
             ChunkMissing: It is not the next one of its lease.
         """
         partition = self.partitions.get(chunk.lease)
         if partition is None or partition.draining:
-            return None
+            return
         self._contiguous.check(chunk)
-        self.touch(partition.take(chunk, read_clock(), self._command))
+        self.touch(partition.take(chunk, read_clock(), self._command, self.fell_behind))
         if failpoint.hit is not None and chunk.messages:
             failpoint.hit("after_decode")
-        return partition
 
     def _command(self, owned: OwnedLane, command: Command, offset: int) -> None:
         now = read_clock()
         write, result = commands.apply(owned.lane, command, offset, now)
         self.observer.commanded(command, result)
         self.submit(owned, write, now, "command")
+
+    def recall(self, partition: OwnedPartition, recalled: Recalled) -> None:
+        """Hand what was read again to the lanes that missed it, unless the partition is not ours any more."""
+        if not partition.draining:
+            self.touch(partition.recall(recalled, read_clock()))
+
+    def fell_behind(self, owned: OwnedLane, write: Write, now: Instant) -> None:
+        """An account no longer holds the offset of its partition, as this write says."""
+        self.submit(owned, write, now)
+        self.observer.fell_behind(owned)
+
+    def caught_up(self, owned: OwnedLane, write: Write, now: Instant) -> None:
+        """An account holds the offset of its partition again, as this write says."""
+        self.submit(owned, write, now)
+        self.observer.caught_up(owned)

@@ -12,7 +12,6 @@ from streams.contracts.outcome import Status
 from streams.contracts.request import RequestKind
 from streams.lane.actions import Outcomes, Write
 from streams.lane.instant import Instant
-from streams.lane.lane import Lane
 from streams.lane.verdict import (
     Accepted,
     CheckVerdict,
@@ -107,6 +106,22 @@ class LaneObserver:
             result=result,
         )
 
+    def fell_behind(self, owned: OwnedLane) -> None:
+        """An account is no longer waited for; what it misses it reads again later."""
+        cursor, lane = owned.lane.cursor.entry(), owned.lane
+        log.warning(
+            "account_behind",
+            account_id=owned.account_id,
+            partition=owned.partition.lease.partition,
+            low=cursor.low.offset,
+            mark=lane.mark,
+            waiting=len(lane.window),
+        )
+
+    def caught_up(self, owned: OwnedLane) -> None:
+        """An account that was behind is so no more."""
+        log.info("account_caught_up", account_id=owned.account_id, partition=owned.partition.lease.partition)
+
     def replayed(self, seconds: float) -> None:
         """The journal of a partition was read."""
         self.metrics.replay_seconds.observe(seconds)
@@ -116,13 +131,15 @@ class LaneObserver:
         metrics = self.metrics
         states: Counter[str] = Counter()
         batches: Counter[BatchState] = Counter()
-        waiting = tokens = used = slots = unresolved = 0
+        waiting = tokens = used = slots = unresolved = carried = 0
         oldest_s = 0.0
+        partitions = list(partitions)
         for partition in partitions:
             for owned in partition.lanes.values():
                 lane = owned.lane
-                states[_state_of(lane)] += 1
+                states[_state_of(owned)] += 1
                 unresolved += sum(batch.entry.state is BatchState.AMBIGUOUS for batch in lane.held)
+                carried += len(lane.carry)
                 waiting += len(lane.window)
                 oldest_s = max(oldest_s, now.boot_s - lane.window_since_s) if lane.window else oldest_s
                 batches.update(batch.entry.state for batch in lane.batches.values())
@@ -135,6 +152,10 @@ class LaneObserver:
         for batch_state in (BatchState.UNSENT, BatchState.OPEN, BatchState.AMBIGUOUS, BatchState.ACCEPTED):
             metrics.open_batches.labels(batch_state).set(batches[batch_state])
         metrics.unresolved_batches.set(unresolved)
+        metrics.accounts_behind.set(sum(len(partition.reading.behind) for partition in partitions))
+        metrics.recall_lag_records.set(sum(partition.reading.recall_lag() for partition in partitions))
+        metrics.recall_behind_seconds.set(max((p.reading.behind_s(now) for p in partitions), default=0.0))
+        metrics.carried_records.set(carried)
         metrics.window_records.set(waiting)
         metrics.window_oldest_seconds.set(oldest_s)
         metrics.tokens.set(tokens)
@@ -142,7 +163,7 @@ class LaneObserver:
         metrics.budget_slots.labels("free").set(slots - used)
 
 
-def _state_of(lane: Lane) -> str:
-    if lane.paused:
+def _state_of(owned: OwnedLane) -> str:
+    if owned.lane.paused:
         return "paused"
-    return "full" if lane.full else "running"
+    return "full" if owned.partition.reading.full(owned.lane) else "running"

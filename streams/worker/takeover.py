@@ -5,7 +5,7 @@ no lane goes on once its partition is being given up; a hand-over is committed b
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import structlog
@@ -15,7 +15,8 @@ from streams.kafka.lease import Lease
 from streams.kafka.transport_options import PartitionBlocked
 from streams.lane.instant import Instant
 from streams.lane.lane import Lane
-from streams.lane.recovery import JournalFold, hand_over, restore
+from streams.lane.reading import Room
+from streams.lane.recovery import AccountState, JournalFold, hand_over, restore
 from streams.worker.clock import read_clock
 from streams.worker.draining import GivenUp
 from streams.worker.lane_runner import LaneRunner
@@ -24,18 +25,22 @@ from streams.worker.owned import OwnedPartition
 log = structlog.stdlib.get_logger(__name__)
 
 ReadJournal = Callable[[int], Awaitable[JournalFold]]
+LogStart = Callable[[Lease], Awaitable[int]]
 
 
 @dataclass(eq=False, slots=True)
 class TakeOver:
-    """Gives lanes to the runner and takes them away. ``read_journal`` folds one partition of the journal.
+    """Gives lanes to the runner and takes them away.
 
+    ``read_journal`` folds one partition of the journal, ``log_start`` tells the first offset of a partition's log.
     ``given_up`` adds up what became of the work of partitions that were given up.
     """
 
     runner: LaneRunner
     read_journal: ReadJournal
+    log_start: LogStart
     new_lane: Callable[[str], Lane]
+    room: Room
     given_up: GivenUp = field(default_factory=GivenUp)
     _giving_up: dict[OwnedPartition, int] = field(default_factory=dict)
 
@@ -50,15 +55,18 @@ class TakeOver:
             failpoint.hit("takeover_begin")
         fold = await self.read_journal(lease.partition)
         _check_head(lease, fold)
+        accounts = list(fold.accounts())
+        await self._check_lows(lease, accounts)
         if failpoint.hit is not None:
             failpoint.hit("takeover_replayed")
-        partition = OwnedPartition(lease, self.new_lane)
+        partition = OwnedPartition(lease, self.new_lane, self.room)
         assigned = Instant(began.wall_of(lease.assigned_at_s), lease.assigned_at_s)
         batches = 0
-        for account_id, state in fold.accounts():
+        for account_id, state in accounts:
             owned = partition.lane_of(account_id)
             batches += len(state.batches)
             write = restore(owned.lane, state, assigned)
+            partition.reading.resume(owned.lane)
             if write.entries or write.outcomes:
                 self.runner.submit(owned, write, read_clock())
         self.runner.partitions[lease] = partition
@@ -72,9 +80,18 @@ class TakeOver:
             partition=lease.partition,
             offset=lease.start_offset,
             accounts=len(partition.lanes),
+            behind=len(partition.reading.behind),
             open_batches=batches,
             seconds=round(seconds, 3),
         )
+
+    async def _check_lows(self, lease: Lease, accounts: Sequence[tuple[str, AccountState]]) -> None:
+        lows = {name: state.cursor.low.offset for name, state in accounts if state.cursor and state.cursor.behind}
+        if not lows:
+            return
+        start = await self.log_start(lease)
+        if gone := {account_id: low for account_id, low in lows.items() if low < start}:
+            raise PartitionBlocked(gap_of(lease, gone, start))
 
     async def revoked(self, leases: Sequence[Lease], *, lost: bool) -> None:
         """Hand the lanes of these partitions over; with ``lost`` just forget them."""
@@ -92,6 +109,7 @@ class TakeOver:
             running = self._giving_up.pop(partition)
             told += _left_by(partition, sent=0 if lost else running, unknown=running if lost else 0)
             del self.runner.partitions[partition.lease]
+            partition.reading.leave()
         self.given_up += told
         log.info(
             "partitions_lost" if lost else "partitions_handed_over",
@@ -122,6 +140,15 @@ class TakeOver:
 def _left_by(partition: OwnedPartition, *, sent: int = 0, unknown: int = 0) -> GivenUp:
     batches = sum(len(owned.lane.batches) for owned in list(partition.lanes.values()))
     return GivenUp(sent, partition.intents, batches, unknown)
+
+
+def gap_of(lease: Lease, lows: Mapping[str, int], log_start: int) -> str:
+    """What is missing where the log has lost what accounts that are behind still had to read."""
+    gaps = ", ".join(f"{account_id} has to read [{low}, {log_start})" for account_id, low in sorted(lows.items()))
+    return (
+        f"{lease.topic}[{lease.partition}]: the log begins at {log_start}, but of accounts that are behind {gaps}. "
+        "Those parcels are gone: look for the cause (retention.ms of the topic)."
+    )
 
 
 def _check_head(lease: Lease, fold: JournalFold) -> None:

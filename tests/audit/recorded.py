@@ -27,6 +27,7 @@ from streams.kafka.lease import Chunk, Lease
 from streams.kafka.message import OutMessage
 from streams.lane.lane import Lane
 from streams.lane.options import LaneOptions
+from streams.lane.reading import Room
 from streams.lane.state import Tools
 from streams.sandbox.accounts import synthetic_accounts
 from streams.sandbox.dialer import Dialer
@@ -229,6 +230,7 @@ async def record(ledger: Path) -> Recording:
     api: Any = Api(ledger, broker)
     encoder, metrics, found = Encoder(TOPICS, EVENT_SOURCE), new_metrics(), broker.found
     fatal: list[tuple[int, str]] = []
+    room = Room(400_000)
     runner = LaneRunner(cast("Any", broker), api, encoder, LaneObserver(metrics), lambda *why: fatal.append(why))
     running = asyncio.ensure_future(runner.run())
     _publish(found)
@@ -236,7 +238,7 @@ async def record(ledger: Path) -> Recording:
     router = Router(rules, encoder, PARTITIONS, cast("Any", broker), metrics)
     intents, leases = lease("intents"), [lease("parcels", number) for number in range(PARTITIONS)]
     for owner in leases:
-        runner.partitions[owner] = OwnedPartition(owner, _lane)
+        runner.partitions[owner] = OwnedPartition(owner, _lane, room)
     read_to = dict.fromkeys(leases, 0)
     for start in range(0, INTENTS, CHUNK):
         chunk = Chunk(intents, messages(found.topics["intents"][start : start + CHUNK]), start, start + CHUNK)

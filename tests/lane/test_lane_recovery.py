@@ -87,7 +87,6 @@ def test_head_and_started_are_kept():
     "messages",
     [
         pytest.param([("parked/ref-1", b"{}")], id="unknown kind"),
-        pytest.param([(f"carry/{ACCOUNT}/1", b"x")], id="kind of a newer release"),
         pytest.param([("batch/ref-1", encode_entry(BATCH).replace(b'"version":1', b'"version":2'))], id="version"),
     ],
 )
@@ -100,6 +99,11 @@ def test_what_is_not_understood_is_refused(messages):
 def test_a_batch_without_its_intents_is_refused():
     with pytest.raises(UnreadableMessage, match="ref-1 has no intents"):
         list(fold(with_batch()[1]).accounts())
+
+
+def test_a_carry_without_a_number_is_refused():
+    with pytest.raises(UnreadableMessage, match="without a number"):
+        list(fold((f"carry/{ACCOUNT}", b"x")).accounts())
 
 
 def test_a_batch_of_a_newer_release_is_refused():

@@ -174,14 +174,6 @@ def test_one_that_expired_in_the_window_does_not_hold_back_the_next_of_its_pair(
     assert [one.row.source_offset for one in driven.post(0.95).held] == [1]
 
 
-def test_a_full_lane_says_so():
-    driven = Driven(new_lane(intents_max=3))
-    driven.offer([row(0), row(1)])
-    assert not driven.lane.full
-    driven.offer([row(2)], offset=1)
-    assert driven.lane.full
-
-
 @pytest.mark.faults("F49")
 def test_a_token_that_is_gone_when_its_post_may_leave_is_replaced():
     driven = Driven(minted_lane())

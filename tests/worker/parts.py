@@ -17,6 +17,7 @@ from streams.kafka.message import OutMessage
 from streams.lane.actions import Check, Post
 from streams.lane.lane import Lane
 from streams.lane.options import LaneOptions
+from streams.lane.reading import Room
 from streams.lane.state import Tools
 from streams.telemetry.metrics import Metrics, create_registry
 from streams.worker.clock import boot_s
@@ -168,7 +169,7 @@ class AnsweredByHand:
 class Shell:
     """A lane runner with one owned partition between a committer in memory and an API answered by hand."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, worker_intents_max: int = 400_000, **options: Any) -> None:
         self.committer = MemoryCommitter()
         self.api = AnsweredByHand()
         self.fatal: list[tuple[int, str]] = []
@@ -182,7 +183,9 @@ class Shell:
             lambda code, reason: self.fatal.append((code, reason)),
         )
         self.lease = lease()
-        self.partition = OwnedPartition(self.lease, lambda account_id: new_lane(account_id, **options))
+        self.partition = OwnedPartition(
+            self.lease, lambda account_id: new_lane(account_id, **options), Room(worker_intents_max)
+        )
         self.runner.partitions[self.lease] = self.partition
         self._running = asyncio.ensure_future(self.runner.run())
 

@@ -34,7 +34,7 @@ def test_what_a_command_does_and_its_answer_are_one_unit_before_the_offset_passe
         assert [kind_of(message) for message in unit.messages] == ["account", "command"]
         assert {message.partition for message in unit.messages} == {0}
         assert unit.next_offset == 0
-        assert shell.partition.offset.committable() == 1
+        assert shell.partition.reading.offset.committable() == 1
         assert answers(shell) == [("id-of-pause", "applied")]
 
     play(story)

@@ -19,6 +19,7 @@ from streams.contracts.journal import (
     encode_entry,
 )
 from streams.kafka.transport_options import PartitionBlocked
+from streams.lane.reading import Room
 from streams.lane.recovery import FOREIGN_POST_S, JournalFold
 from streams.lane.tokens import CRASH_RUN_S
 from streams.lane.verdict import Accepted, Minted
@@ -48,13 +49,16 @@ def batch_of(state, *rows):
     ]
 
 
-def take_over_of(shell, fold):
+def take_over_of(shell, fold, log_start=0):
     async def read_journal(partition):
         assert partition == 0
         return fold
 
+    async def starts_at(_lease):
+        return log_start
+
     shell.runner.partitions.clear()
-    return TakeOver(shell.runner, read_journal, new_lane)
+    return TakeOver(shell.runner, read_journal, starts_at, new_lane, Room(1000))
 
 
 def states(shell):
@@ -104,9 +108,8 @@ def test_what_the_journal_has_taken_is_not_taken_again(play):
         take_over = take_over_of(shell, fold_of(*batch_of(BatchState.ACCEPTED, row(0), row(1))[2:]))
         owner = lease(start=0)
         await take_over.assigned(owner)
-        partition = shell.runner.take(chunk_of(owner, 0, parcel(row(0), row(1), row(2))))
-        assert partition is not None
-        assert partition.intents == 1
+        shell.runner.take(chunk_of(owner, 0, parcel(row(0), row(1), row(2))))
+        assert shell.runner.partitions[owner].intents == 1
 
     play(story)
 
@@ -167,6 +170,52 @@ def test_a_journal_that_agrees_with_the_group_blocks_nothing(play, topic_id):
         owner = lease(start=40, topic_id=topic_id)
         await take_over_of(shell, fold_of((JournalKey("head"), HEAD))).assigned(owner)
         assert owner in shell.runner.partitions
+
+    play(story)
+
+
+BEHIND = (JournalKey("cursor", ACCOUNT), CursorEntry(Place(20, 1), behind=True))
+
+
+def test_an_account_that_is_behind_is_read_from_its_own_place(play):
+    async def story():
+        shell = Shell()
+        owner = lease(start=40)
+        take_over = take_over_of(shell, fold_of(BEHIND), log_start=20)
+        await take_over.assigned(owner)
+        partition = shell.runner.partitions[owner]
+        shell.runner.take(chunk_of(owner, 40, parcel(row(0)), parcel(row(1), account=OTHER_ACCOUNT)))
+        assert partition.intents == 1, "the other account's"
+        assert partition.reading.recall_from() == 20
+
+    play(story)
+
+
+def test_a_log_that_has_lost_what_an_account_still_has_to_read_blocks_the_partition(play):
+    async def story():
+        shell = Shell()
+        take_over = take_over_of(shell, fold_of(BEHIND), log_start=25)
+        with pytest.raises(PartitionBlocked, match=rf"begins at 25.* {ACCOUNT} has to read \[20, 25\)"):
+            await take_over.assigned(lease(start=40))
+        assert not shell.runner.partitions
+
+    play(story)
+
+
+def test_what_was_carried_waits_again(play):
+    async def story():
+        shell = Shell()
+        carry = (JournalKey("carry", f"{ACCOUNT}/7"), Packer().pack([Held(Place(3, 1), "intents", 3, row(0))]))
+        cursor = (JournalKey("cursor", ACCOUNT), CursorEntry(Place(40, 0)))
+        owner = lease(start=40)
+        await take_over_of(shell, fold_of(carry, cursor)).assigned(owner)
+        assert shell.runner.partitions[owner].intents == 1
+        await settled()
+        shell.api.mints[0].answer.set_result(Minted("token"))
+        await asyncio.sleep(1)  # virtual
+        assert [one.place for one in shell.api.posts[0].action.held] == [Place(3, 1)]
+        keys = [message.key for message in shell.committer.messages("journal") if message.value is None]
+        assert f"carry/{ACCOUNT}/7".encode() in keys
 
     play(story)
 

@@ -71,6 +71,7 @@ class Known:
     final: Status | None = None
     flagged: bool = False
     batch_ref: str | None = None
+    carry: str | None = None
     doubts: int = 0
     running: int = 0
     sender: str = ""
@@ -117,7 +118,8 @@ class Audit:
         self.intents[known.number] = known
         self._open += 1
         self._accounts[known.account_id].append(known)
-        self._first_untaken.setdefault(known.account_id, known.place)
+        first = self._first_untaken.get(known.account_id, known.place)
+        self._first_untaken[known.account_id] = min(first, known.place)
         self._predecessors[known.account_id, known.row.caller, known.row.receiver].append(known)
 
     @property
@@ -152,7 +154,8 @@ class Audit:
         demand(self.offset <= offset <= self.log_end, "the offset never goes back", (self.offset, offset))
         self.offset = offset
         for account_id, place in self._first_untaken.items():
-            demand(offset <= place.offset, "no untaken place lies below the offset", (account_id, place, offset))
+            behind = account_id in self._cursors and self._cursors[account_id].behind
+            demand(offset <= place.offset or behind, "who is not behind is waited for", (account_id, place, offset))
         self.seen["commits"] += 1
 
     def _entry(self, account_id: str, key: str, value: bytes | None) -> None:
@@ -161,40 +164,62 @@ class Audit:
             # The answer to a command is a tombstone, and an account may be resumed that was not paused.
             self.journal.pop(key, None)
         elif value is None:
-            demand(key in self.journal, "only what is in the journal is forgotten", key)
-            del self.journal[key]
-            if kind == "batch":
-                self._carry(name, self._batches.pop(name), carried=False)
+            self._forgotten(key, kind, name)
         else:
+            if kind == "carry":
+                self._carried(key, value)
             self.journal[key] = value
             self._written(account_id, kind, name, value)
+
+    def _carried(self, key: str, value: bytes) -> None:
+        if key in self.journal:
+            self._carry(key, self.journal[key], carried=False)
+        self._carry(key, value, carried=True)
+        self.seen["carried"] += 1
 
     def _written(self, account_id: str, kind: str, name: str, value: bytes) -> None:
         if kind == "intents":
             demand(name not in self._contents, "the content of a batch is written once", name)
             self._contents[name] = [one.row.source_offset for one in self._packer.unpack(value)]
+        if kind in {"intents", "carry"}:
             return
         entry = decode_entry(JournalKey(kind, name), value)
         if isinstance(entry, CursorEntry):
             demand(name == account_id, "a lane writes its own cursor", name)
             before = self._cursors.get(name)
             demand(before is None or before.low <= entry.low, "a cursor never goes back", (before, entry))
+            runs_max = self._options.cursor_runs_max + self._options.records_max
+            demand(len(entry.taken) <= runs_max, "a cursor has its bounds", entry)
             self._cursors[name] = entry
         elif isinstance(entry, BatchEntry):
             if name in self._batches:
-                self._carry(name, self._batches[name], carried=False)
+                self._hold(name, self._batches[name], held=False)
             self._batches[name] = entry
             if entry.state is BatchState.OPEN:
                 self._attempts.add((name, entry.attempts[-1].number))
-            self._carry(name, entry, carried=True)
+            self._hold(name, entry, held=True)
 
-    def _carry(self, ref: str, entry: BatchEntry, *, carried: bool) -> None:
+    def _forgotten(self, key: str, kind: str, name: str) -> None:
+        demand(key in self.journal, "only what is in the journal is forgotten", key)
+        if kind == "batch":
+            self._hold(name, self._batches.pop(name), held=False)
+        elif kind == "carry":
+            self._carry(key, self.journal[key], carried=False)
+        del self.journal[key]
+
+    def _carry(self, key: str, value: bytes, *, carried: bool) -> None:
+        for one in self._packer.unpack(value):
+            known = self.intents[one.row.source_offset]
+            demand(known.carry in {None, key}, "an intent is in exactly one place", (known, key))
+            known.carry = key if carried else None
+
+    def _hold(self, ref: str, entry: BatchEntry, *, held: bool) -> None:
         for index, number in enumerate(self._contents[ref]):
             if index not in entry.settled:
                 known = self.intents[number]
-                alone = known.batch_ref in {None, ref} and (known.final is None or not carried)
+                alone = known.batch_ref in {None, ref} and (known.final is None or not held)
                 demand(alone, "an intent is in exactly one place", (known, ref))
-                known.batch_ref = ref if carried else None
+                known.batch_ref = ref if held else None
 
     def _outcome(self, one: Held, outcomes: Outcomes) -> None:
         status, sequence = outcomes.status, outcomes.sequence
@@ -235,7 +260,7 @@ class Audit:
             waiting = not taken_by(cursor, known.place)
             if waiting and known.place < first_untaken:
                 first_untaken = known.place
-            places = waiting + (known.batch_ref is not None) + (known.final is not None)
+            places = waiting + sum(each is not None for each in (known.batch_ref, known.carry, known.final))
             demand(places == 1, "an intent is in exactly one place", (known, waiting))
             if known.final is None or known.place >= low:
                 moving.append(known)
@@ -356,7 +381,7 @@ class Audit:
     def ended(self, forsaken: str | None) -> None:
         """Everything has healed, but for one account maybe, and nothing is left to do."""
         demand(self.offset == self.log_end, "the offset reaches the end", (self.offset, self.log_end))
-        leftovers = [key for key in self.journal if key.startswith(("batch/", "intents/"))]
+        leftovers = [key for key in self.journal if key.startswith(("batch/", "intents/", "carry/"))]
         demand(not leftovers, "nothing stays in the journal", leftovers)
         for known in self.intents.values():
             demand(known.final is not None, "every intent ends", known)

@@ -11,7 +11,7 @@ from tests.lane.simulation.shell import Worker
 from tests.lane.simulation.surroundings import Surroundings
 from tests.lane.simulation.traffic import ParcelLog
 from tests.lane.simulation.virtual_time import MachineClock, VirtualTime
-from tests.lane.simulation.weather import draw_options, draw_weather
+from tests.lane.simulation.weather import draw_bounds, draw_options, draw_weather
 
 # By then every call is over, every status deadline has passed and the mint budget is whole again.
 HEALED_WITHIN_S = 36 * 3600.0
@@ -34,7 +34,7 @@ class History:
         rng = random.Random(seed)
         self.time = VirtualTime()
         self.trace: deque[str] = deque(maxlen=trace_max)
-        options = draw_options(rng)
+        options, room, patience = draw_bounds(random.Random(f"bounds of {seed}"), draw_options(rng))
         weather = draw_weather(rng)
         self.audit = Audit(self.time, options)
         requests_max, mints_max = options.requests_per_minute_per_token, options.token_mints_per_30_min
@@ -45,7 +45,16 @@ class History:
         note = self._note if trace_max != 0 else _silent
         broker = Broker(self.time, random.Random(rng.random()), self.audit, note)
         self._world = Surroundings(
-            self.time, random.Random(rng.random()), self.audit, self.api, self.log, broker, options, note
+            self.time,
+            random.Random(rng.random()),
+            self.audit,
+            self.api,
+            self.log,
+            broker,
+            options,
+            room,
+            patience,
+            note,
         )
         self._rng = rng
         self._machines = [MachineClock(rng) for _ in range(MACHINES)]

@@ -20,6 +20,10 @@ WANTED: Final = (
     "posts",
     "applied",
     "duplicates",
+    "fell behind",
+    "caught up",
+    "recalled",
+    "carried",
     *(status.value for status in (Status.DELIVERED, Status.FAILED, Status.UNKNOWN, Status.EXPIRED, Status.REJECTED)),
 )
 

@@ -9,20 +9,20 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from streams.contracts.command import Command, decode_delivery
+from streams.contracts.command import Command
 from streams.contracts.journal import Packer
 from streams.lane import answers, commands
 from streams.lane.actions import Action, Check, Mint, Post, Write
 from streams.lane.batch import Phase
 from streams.lane.instant import Instant
 from streams.lane.lane import Lane
-from streams.lane.offsets import PartitionOffset
 from streams.lane.recovery import JournalFold, hand_over, restore
 from streams.lane.state import Tools
 from streams.lane.verdict import CheckVerdict, PostVerdict, RetryLater, TokenVerdict, verdict_name
 from tests.lane.simulation.audit import demand
 from tests.lane.simulation.broker import Unit
 from tests.lane.simulation.committer import Committer
+from tests.lane.simulation.reading import PARCEL_INTENTS_MAX, Reader
 from tests.lane.simulation.surroundings import Surroundings
 from tests.lane.simulation.virtual_time import MachineClock, Process
 
@@ -40,10 +40,6 @@ IDLE_S_MAX = 16.0
 
 # How long the group waits for an orderly hand-over before the worker ends itself.
 REVOKE_S = 35.0
-
-# A chunk is small here: six parcels of six. One more may come while a lane is almost full.
-CHUNK_PARCELS_MAX = 6
-CHUNK_INTENTS_MAX = 36
 
 PACKER = Packer()
 
@@ -87,7 +83,6 @@ class Worker:
         self._unconfirmed: list[tuple[Callable[[], None], str, Request]] = []
         self._wakes: dict[str, float] = {}
         self._steps: dict[str, tuple[int, int]] = {}
-        self._reading = False
         self._taken_over = False
         self._idle_s = 0.5
         world.broker.assign(name)
@@ -99,9 +94,14 @@ class Worker:
         return Instant(time.wall_ms + self._clock.off_ms, (time.now_us + self._boot_us) / 1e6)
 
     @property
+    def busy(self) -> bool:
+        """Whether it is alive and keeps its partition."""
+        return self.alive and not self.draining
+
+    @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
-        if not self._taken_over or self._position < self._world.log.end or not self._committer.quiet:
+        if not self._taken_over or not self._reader.done or not self._committer.quiet:
             return False
         return all(lane.idle for lane in self.lanes.values())
 
@@ -111,27 +111,28 @@ class Worker:
         fold = JournalFold()
         for key, value in self._world.audit.journal.items():
             fold.apply(key.encode(), value)
-        self._position = self._submitted = self._world.audit.offset
-        self._offset = PartitionOffset(self._position)
+        self._reader = Reader(self, self._world, self._world.audit.offset)
         self._taken_over = True
         self._world.audit.took_over(self.name)
-        self._note(f"takes over at {self._position}")
+        self.note(f"takes over at {self._reader.submitted}")
         for account_id, state in fold.accounts():
-            lane = self._lane(account_id)
+            lane = self.lane(account_id)
             write = restore(lane, state, assigned)
+            self._reader.reading.resume(lane)
             if write.entries or write.outcomes:
-                self._submit(account_id, write)
+                self.submit(account_id, write)
         for account_id in list(self.lanes):
-            self._drive(account_id)
+            self.drive(account_id)
         self._every_second()
 
-    def _lane(self, account_id: str) -> Lane:
+    def lane(self, account_id: str) -> Lane:
         lane = self.lanes.get(account_id)
         if lane is None:
             seed = self._rng.random()
             tools = Tools(random.Random(seed), self._new_ref, PlainSealer(), PACKER)
             lane = Lane(replace(self._world.options, account_id=account_id), tools)
             self.lanes[account_id] = lane
+            self._reader.reading.adopt(lane)
         return lane
 
     def _new_ref(self) -> str:
@@ -142,60 +143,32 @@ class Worker:
 
     def more(self) -> None:
         """There is something to read."""
-        if self._taken_over and self.alive and not self.draining:
-            self._read_soon()
-
-    def _read_soon(self) -> None:
-        if not self._reading and self._position < self._world.log.end:
-            self._reading = True
-            self.process.call_in(self._rng.choice([0.001, 0.05, 0.7]), self._read)
-
-    def _read(self) -> None:
-        if not self.alive or self.draining:
-            return
-        self._reading = False
-        if any(lane.full for lane in self.lanes.values()):
-            return  # looked at again every second
-        chunk = self._world.log.after(self._position, self._rng.randint(1, CHUNK_PARCELS_MAX))
-        touched: dict[str, None] = {}
-        for offset, value in chunk:
-            delivered = decode_delivery(value)
-            account_id, lane = delivered.account_id, self._lane(delivered.account_id)
-            touched[account_id] = None
-            if isinstance(delivered, Command):
-                self._command(lane, delivered, offset)
-            else:
-                self._offset.handed(offset, lane.offer(offset, delivered, self.now()))
-            self._position = offset + 1
-        if not self._world.log.after(self._position, 1):
-            self._position = self._world.log.end
-        self._offset.read_to(self._position)
-        for account_id in touched:
-            self._drive(account_id)
-        if chunk:
+        if self._taken_over and self.busy:
             self._idle_s = 1.0
-            self._read_soon()
+            self._reader.read_soon()
 
-    def _command(self, lane: Lane, command: Command, offset: int) -> None:
+    def command(self, lane: Lane, command: Command, offset: int) -> None:
+        """Apply a command that was read."""
         write, result = commands.apply(lane, command, offset, self.now())
-        self._note(f"{command.account_id} {command.verb} {dict(command.arguments)}: {result}")
+        self.note(f"{command.account_id} {command.verb} {dict(command.arguments)}: {result}")
         self._world.audit.commanded(self.name, command, result)
-        self._submit(command.account_id, write)
+        self.submit(command.account_id, write)
 
     def _every_second(self) -> None:
-        if not self.alive or self.draining:
+        if not self.busy:
             return
-        self._read_soon()
+        self._reader.read_soon()
+        self._reader.tend()
         # Nothing depends on the rhythm: an idle worker looks more and more rarely, so that days pass quickly.
         self._idle_s = min(IDLE_S_MAX, self._idle_s * 2)
-        if self._offset.committable() > self._submitted:
-            self._submit("", Write())
+        if self._reader.reading.offset.committable() > self._reader.submitted:
+            self.submit("", Write())
         self.process.call_in(self._idle_s, self._every_second)
 
     # -- lanes
 
-    def _drive(self, account_id: str) -> None:
-        if not self.alive or self.draining:
+    def drive(self, account_id: str) -> None:
+        if not self.busy:
             return
         lane, now = self.lanes[account_id], self.now()
         self._count_step(account_id)
@@ -217,7 +190,7 @@ class Worker:
     def _woken(self, account_id: str, wake_at_s: float) -> None:
         if self._wakes.get(account_id) == wake_at_s:
             del self._wakes[account_id]
-            self._drive(account_id)
+            self.drive(account_id)
 
     def _count_step(self, account_id: str) -> None:
         second = self._world.time.now_us // 1_000_000
@@ -229,7 +202,7 @@ class Worker:
     def _keeps_bounds(self, lane: Lane) -> None:
         options = lane.options
         waiting, posting = len(lane.window), sum(batch.phase is Phase.POST for batch in lane.batches.values())
-        demand(waiting < options.intents_max + CHUNK_INTENTS_MAX, "a lane has its bounds", (waiting, "wait"))
+        demand(waiting < options.intents_max + PARCEL_INTENTS_MAX, "a lane has its bounds", (waiting, "wait"))
         demand(posting <= options.in_flight_max_per_token, "a lane has its bounds", (posting, "in flight"))
 
     # -- requests
@@ -237,7 +210,7 @@ class Worker:
     def _perform(self, account_id: str, action: Action) -> None:
         match action:
             case Write():
-                self._submit(account_id, action)
+                self.submit(account_id, action)
             case Post():
                 self._request(lambda: self._post(account_id, action), account_id, action)
             case Check():
@@ -261,7 +234,7 @@ class Worker:
             for leave, _, _ in waiting:
                 leave()
         elif self._unconfirmed and self._committer.quiet:
-            self._submit("", Write())
+            self.submit("", Write())
 
     def _unmade(self, account_id: str, action: Request) -> Write:
         lane = self.lanes[account_id]
@@ -276,7 +249,7 @@ class Worker:
 
     def _check(self, account_id: str, action: Check) -> None:
         sent_ms = self.now().wall_ms
-        self._note(f"{account_id} CHECK {action.batch_ref}")
+        self.note(f"{account_id} CHECK {action.batch_ref}")
         self._world.audit.leaves(self.name)
 
         def checked(verdict: CheckVerdict) -> None:
@@ -289,7 +262,7 @@ class Worker:
 
     def _mint(self, account_id: str) -> None:
         sent_ms = self.now().wall_ms
-        self._note(f"{account_id} MINT")
+        self.note(f"{account_id} MINT")
         self._world.audit.leaves(self.name)
 
         def minted(verdict: TokenVerdict) -> None:
@@ -307,7 +280,7 @@ class Worker:
             return
         batches = lane.batches
         numbers = [one.row.source_offset for one in action.held]
-        self._note(f"{account_id} POST {action.batch_ref} {numbers} {action.token.ordinal}")
+        self.note(f"{account_id} POST {action.batch_ref} {numbers} {action.token.ordinal}")
         alone = sum(batch.phase is Phase.POST for batch in batches.values()) == 1
         audit.posted(self.name, account_id, action.batch_ref, batches[action.batch_ref].entry, action.held, alone=alone)
 
@@ -327,31 +300,28 @@ class Worker:
         if not self.alive:
             return False
         ref = "" if isinstance(request, Mint) else request.batch_ref
-        self._note(f"{account_id} {type(request).__name__} {ref} answered {verdict_name(verdict)}")
+        self.note(f"{account_id} {type(request).__name__} {ref} answered {verdict_name(verdict)}")
         self._world.audit.seen[type(verdict).__name__] += 1
         return True
 
     def _finish(self, account_id: str, write: Write) -> None:
         self._requests -= 1
-        self._submit(account_id, write)
+        self.submit(account_id, write)
         if self.draining:
             self._release_if_quiet()
         else:
-            self._drive(account_id)
+            self.drive(account_id)
 
     # -- commits
 
-    def _submit(self, account_id: str, write: Write) -> None:
-        for place in write.taken:
-            self._offset.taken(place.offset)
-        self._submitted = self._offset.committable()
-        self._committer.submit(Unit(account_id, write, self._submitted))
+    def submit(self, account_id: str, write: Write) -> None:
+        self._committer.submit(Unit(account_id, write, self._reader.written(account_id, write)))
 
     def _durable(self, units: list[Unit]) -> None:
         for unit in units:
             if unit.write.serial and not self.draining:
                 self.lanes[unit.account_id].durable(unit.write.serial)
-                self._drive(unit.account_id)
+                self.drive(unit.account_id)
         self._confirm()
         if self.draining:
             self._release_if_quiet()
@@ -369,20 +339,20 @@ class Worker:
 
     def cut(self) -> None:
         """Lose Kafka without knowing: nothing is committed any more, and what was confirmed stays so for a while."""
-        self._note("CUT OFF")
+        self.note("CUT OFF")
         self._expel()
         self._committer.stop()
         self.process.call_in(CUT_OFF_S, self.kill)
 
     def lose_unawares(self) -> None:
         """The group gives the partition away; this worker hears of it a little later."""
-        self._note("EXPELLED")
+        self.note("EXPELLED")
         self._expel()
         self.process.call_in(self._rng.uniform(0, HEARD_LATE_S), self.lose)
 
     def pause(self, for_s: float) -> None:
         """Freeze, for longer than the group waits or not."""
-        self._note(f"PAUSED for {for_s:.1f} s")
+        self.note(f"PAUSED for {for_s:.1f} s")
         self.process.pause()
         time = self._world.time
         time.call_in(for_s, self._go_on)
@@ -392,7 +362,7 @@ class Worker:
 
     def _go_on(self) -> None:
         if self.process.alive:
-            self._note("GOES ON")
+            self.note("GOES ON")
             if self.expelled:
                 self.process.call_in(self._rng.uniform(0, HEARD_LATE_S), self.lose)
             self.process.resume()
@@ -400,7 +370,7 @@ class Worker:
     def release(self) -> None:
         """Give the partition up in order: requests in flight finish first."""
         self.draining = True
-        self._note("drains")
+        self.note("drains")
         self.process.call_in(REVOKE_S, self._revoke_timeout)
         self._confirm()
         self._release_if_quiet()
@@ -416,15 +386,15 @@ class Worker:
         if not self.released:
             self.released = True
             for account_id, lane in self.lanes.items():
-                self._submit(account_id, hand_over(lane, self.now()))
+                self.submit(account_id, hand_over(lane, self.now()))
         if self._committer.quiet:
             self.alive = False
             self.expelled = True
             self._world.broker.expel(self.name)
-            self._note("released")
+            self.note("released")
 
     def _must_end(self, why: str) -> None:
-        self._note(f"must end: {why}")
+        self.note(f"must end: {why}")
         self.kill()
 
     def _end(self, how: str) -> None:
@@ -432,7 +402,7 @@ class Worker:
             self.alive = False
             self._committer.stop()
             self._expel()
-            self._note(how)
+            self.note(how)
 
     def _expel(self) -> None:
         """Out of the group, not in order."""
@@ -440,5 +410,5 @@ class Worker:
         self._world.audit.crashed.add(self.name)
         self._world.broker.expel(self.name)
 
-    def _note(self, line: str) -> None:
+    def note(self, line: str) -> None:
         self._world.trace(f"{self.name} {line}")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from streams.lane.options import LaneOptions
+from streams.lane.reading import Patience, Room
 from tests.lane.simulation.audit import Audit
 from tests.lane.simulation.broker import Broker
 from tests.lane.simulation.fake_api import FakeApi
@@ -24,6 +25,8 @@ class Surroundings:
     log: ParcelLog
     broker: Broker
     options: LaneOptions
+    room: Room
+    patience: Patience
     trace: Callable[[str], None]
     refs: int = 0
 

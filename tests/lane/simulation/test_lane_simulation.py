@@ -10,11 +10,13 @@ from streams.contracts.outcome import Status
 from streams.lane import answers, correlate, doubt, recovery
 from streams.lane.actions import Action, Write
 from streams.lane.batch import Batch
+from streams.lane.carry import Carry
 from streams.lane.correlate import Match, Told
 from streams.lane.instant import Instant
 from streams.lane.lane import Lane
 from streams.lane.offsets import PartitionOffset
 from streams.lane.pace import Pace
+from streams.lane.reading import Reading
 from streams.lane.settle import EXPIRED, Final
 from streams.lane.window import Window
 from tests.lane.simulation import history
@@ -32,6 +34,8 @@ FAST, SLOW, GROUP = 200, 500, 50
 # Every mistake below shows within the first few seeds; this leaves room for another order of random draws.
 SEEDS_TO_FIND = 300
 
+
+ONE_PLACE = "an intent is in exactly one place"
 
 # Two owners that both commit break whichever of these comes first.
 ANY_CUSTODY = (
@@ -121,7 +125,7 @@ def no_cursor_with_the_batch(monkeypatch):
 
 
 def offset_from_position(monkeypatch):
-    monkeypatch.setattr(PartitionOffset, "committable", lambda self: self._position)
+    monkeypatch.setattr(PartitionOffset, "committable", lambda self: self.position)
 
 
 def no_tombstone(monkeypatch):
@@ -284,7 +288,7 @@ def expired_too_early(monkeypatch):
 
 
 def never_full(monkeypatch):
-    monkeypatch.setattr(Lane, "full", property(lambda self: False))
+    monkeypatch.setattr(Reading, "full", lambda self, lane: False)
 
 
 def any_number_in_flight(monkeypatch):
@@ -309,6 +313,87 @@ def decided_on_too_early(monkeypatch):
     monkeypatch.setattr(Lane, "may_leave", lambda self, batch, now: True)
 
 
+def behind_is_not_journaled(monkeypatch):
+    def fall_behind(self, lane):
+        untouched(self, lane)
+        return Write()
+
+    untouched = Reading.fall_behind
+    monkeypatch.setattr(Reading, "fall_behind", fall_behind)
+
+
+def behind_is_forgotten_by_a_crash(monkeypatch):
+    monkeypatch.setattr(Reading, "resume", lambda self, lane: self.count(lane))
+
+
+def read_live_while_behind(monkeypatch):
+    def pass_over(self, lane, offset):
+        write = untouched(self, lane, offset)
+        lane.mark = None
+        return write
+
+    untouched = Reading.pass_over
+    monkeypatch.setattr(Reading, "pass_over", pass_over)
+
+
+def recalled_with_a_gap(monkeypatch):
+    def wants(self, lane, offset, start):
+        return lane.mark is not None and lane.mark <= offset and not self.full(lane)
+
+    monkeypatch.setattr(Reading, "wants", wants)
+
+
+def mark_moved_on_over_what_was_not_offered(monkeypatch):
+    def recalled_to(self, start, position):
+        for stalled in self._stalled:
+            stalled.mark = max(stalled.mark, position)
+        untouched(self, start, position)
+
+    untouched = Reading.recalled_to
+    monkeypatch.setattr(Reading, "recalled_to", recalled_to)
+
+
+def mark_moved_back(monkeypatch):
+    def pass_over(self, lane, offset):
+        write = untouched(self, lane, offset)
+        lane.mark = max(0, offset - 5)
+        return write
+
+    untouched = Reading.pass_over
+    monkeypatch.setattr(Reading, "pass_over", pass_over)
+
+
+def caught_up_too_early(monkeypatch):
+    monkeypatch.setattr(Reading, "caught_up", lambda self, lane, submitted_offset: lane.mark is None)
+
+
+def carried_without_content(monkeypatch):
+    def add(self, held):
+        list(untouched(self, held))
+        return []
+
+    untouched = Carry.add
+    monkeypatch.setattr(Carry, "add", add)
+
+
+def carry_forgotten_too_early(monkeypatch):
+    def take(self, held):
+        entries, others = untouched(self, held)
+        return [(key, None) for key, _ in entries], others
+
+    untouched = Carry.take
+    monkeypatch.setattr(Carry, "take", take)
+
+
+def carry_never_forgotten(monkeypatch):
+    untouched = Carry.take
+    monkeypatch.setattr(Carry, "take", lambda self, held: ([], untouched(self, held)[1]))
+
+
+def carry_not_restored(monkeypatch):
+    monkeypatch.setattr(Carry, "waiting", lambda self: [])
+
+
 @pytest.mark.parametrize(
     ("mistake", "rule"),
     [
@@ -316,7 +401,7 @@ def decided_on_too_early(monkeypatch):
         for mistake, rule in [
             (post_before_durable, "a batch is journaled before its POST"),
             (no_cursor_with_the_batch, "an intent is in exactly one place"),
-            (offset_from_position, "no untaken place lies below the offset"),
+            (offset_from_position, "who is not behind is waited for"),
             (no_tombstone, "an intent is in exactly one place"),
             (no_wait_for_foreign_posts, "an intent is in one request at a time"),
             (no_flag_after_a_crash, "what may have been applied is flagged before it is sent again"),
@@ -344,7 +429,18 @@ def decided_on_too_early(monkeypatch):
                 decided_on_too_early,
                 "nothing is sent for an account that is paused|after an ambiguity one POST at a time",
             ),
-            (handed_over_while_it_runs, "what is sent again has a reason"),
+            (handed_over_while_it_runs, "what is sent again has a reason|no window holds more than its limit"),
+            (behind_is_not_journaled, "who is not behind is waited for"),
+            (behind_is_forgotten_by_a_crash, ONE_PLACE),
+            (read_live_while_behind, ONE_PLACE),
+            (recalled_with_a_gap, ONE_PLACE),
+            (mark_moved_on_over_what_was_not_offered, f"{ONE_PLACE}|intents of a pair do not overtake"),
+            (mark_moved_back, "parcels are offered once, in order"),
+            (caught_up_too_early, "the offset never goes back"),
+            (carried_without_content, ONE_PLACE),
+            (carry_forgotten_too_early, ONE_PLACE),
+            (carry_never_forgotten, ONE_PLACE),
+            (carry_not_restored, "intents of a pair do not overtake"),
         ]
     ],
 )

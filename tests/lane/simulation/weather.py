@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from streams.lane.options import LaneOptions
+from streams.lane.reading import Patience, Room
 
 POST_FAULTS: Final = (
     "unreachable", "request_cut", "throttled", "throttled_until", "unauthorised", "token_unread", "forbidden",
@@ -133,3 +134,10 @@ def draw_options(rng: random.Random) -> LaneOptions:
         statuses=rng.choice(["all", "all", "best_effort", "none"]),
         status_deadline_s=rng.choice([60.0, 1800.0]),
     )
+
+
+def draw_bounds(rng: random.Random, options: LaneOptions) -> tuple[LaneOptions, Room, Patience]:
+    """How long a cursor may be, how much all lanes together may hold, and how long the others wait for one of them."""
+    bounded = replace(options, cursor_runs_max=rng.choice([1, 4, 4096]), carry_records_max=rng.choice([1, 3, 100]))
+    room = Room(rng.choice([12, 30, 10_000, 10_000]))
+    return bounded, room, rng.choice([Patience(), Patience(seconds=2.0), Patience(offsets=3)])
