@@ -20,7 +20,6 @@ MINTS_WINDOW_S = 1800.0
 _NUMBER = re.compile(r"(?<![0-9A-Za-z-])\+?([0-9]{10,15})(?![0-9A-Za-z-])")
 _NATIONAL_DIGITS = 10
 
-_OPEN = {"accepted", "unresolved"}
 _FINAL_AFTER_ACCEPTED = {"delivered", "failed", "unknown"}
 _NEVER_SENT = {"invalid", "expired", "rejected"}
 
@@ -161,9 +160,20 @@ def _finals(found: Artefacts, _rules: Rules) -> Iterator[Finding]:
             yield Finding("lost", f"{source}: ends with {outcomes[-1]}")
         if sum(each.final for each in outcomes) > 1:
             yield Finding("final_twice", f"{source}: {outcomes}")
-        before = {each.status for each in outcomes[:-1]}
-        if before and (not before <= _OPEN or outcomes[-1].status not in _FINAL_AFTER_ACCEPTED):
+        if not _possible_course([each.status for each in outcomes]):
             yield Finding("course", f"{source}: {outcomes}")
+
+
+def _possible_course(statuses: list[str]) -> bool:
+    """A final one alone, or after ``accepted``, or after ``unresolved``, or after one and then the other."""
+    match statuses:
+        case ["unresolved", "accepted", last] | ["accepted", last]:
+            return last in _FINAL_AFTER_ACCEPTED
+        case ["unresolved", last]:
+            return last == "unknown"
+        case [_]:
+            return True
+    return False
 
 
 def _routing(found: Artefacts, _rules: Rules) -> Iterator[Finding]:

@@ -119,6 +119,10 @@ def rejected_after_accepted(found: Artefacts) -> None:
     replaced(found, Source(0, 0), 1, status="expired")
 
 
+def delivered_without_being_accepted(found: Artefacts) -> None:
+    replaced(found, Source(0, 0), 0, status="unresolved")
+
+
 def an_outcome_of_nothing(found: Artefacts) -> None:
     found.outcomes.append(Outcome(Source(5, 5), "invalid", True, 0, None, False))
 
@@ -248,6 +252,7 @@ MUTATIONS: list[tuple[Callable[[Artefacts], None], set[str]]] = [
     (a_gap, {"sequence"}),
     (a_final_twice, {"final_twice", "course"}),
     (rejected_after_accepted, {"course", "lie"}),
+    (delivered_without_being_accepted, {"course"}),
     (an_outcome_of_nothing, {"invented_outcome"}),
     (a_dead_letter_lost, {"dead_letter"}),
     (a_dead_letter_twice, {"dead_letter"}),

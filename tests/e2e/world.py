@@ -219,10 +219,12 @@ class World:
 
     # -- processes
 
-    def start_api(self, *, limits: str = "off", status_delay_s: float = 0.5, faults: str = "") -> Process:
-        """Run ``callstream fake-api`` until it listens."""
-        log = self.directory / "fake-api.log"
-        arguments = ["--port", "0", "--ledger", str(self.ledger), "--limits", limits]
+    def start_api(
+        self, *, limits: str = "off", status_delay_s: float = 0.5, faults: str = "", port: int = 0
+    ) -> Process:
+        """Run ``callstream fake-api`` until it listens, on a port of its own choice or on this one."""
+        log = self.directory / f"fake-api{port or ''}.log"
+        arguments = ["--port", str(port), "--ledger", str(self.ledger), "--limits", limits]
         api = Process(log, "fake-api", *arguments, "--status-delay-s", str(status_delay_s), "--faults", faults)
         self.processes.append(api)
         ready = until(lambda: api.events("fake_api_ready"), 20, "the fake API listens")
@@ -237,6 +239,19 @@ class World:
         worker = Worker(self.directory / f"{instance}-{number}.log", config, port, failpoints, self.launch)
         self.processes.append(worker)
         return worker
+
+    def ask(self, instance: str, *arguments: str) -> Any:
+        """Run an operator's command with the configuration of a worker; returns the JSON object that it prints."""
+        command = [sys.executable, "-m", "streams", *arguments, "--json", "--config"]
+        done = subprocess.run(
+            [*command, str(self.directory / f"{instance}.yaml")],
+            cwd=ROOT,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, (arguments, done.returncode, done.stderr.decode())
+        return orjson.loads(done.stdout)
 
     def kill(self, worker: Worker) -> None:
         """End a worker as a power cut would, and note where the journal stood."""
