@@ -47,6 +47,7 @@ class LaneRunner:
     observer: LaneObserver
     on_fatal: Callable[[int, str], None]
     partitions: dict[Lease, OwnedPartition] = field(default_factory=dict)
+    _running: "set[asyncio.Task[None]]" = field(default_factory=set)
     _schedule: list[tuple[float, int, OwnedLane]] = field(default_factory=list)
     _order: "itertools.count[int]" = field(default_factory=itertools.count)
     _touched: dict[OwnedLane, None] = field(default_factory=dict)
@@ -149,8 +150,15 @@ class LaneRunner:
     def _start(self, owned: OwnedLane, request: Awaitable[Write]) -> None:
         task = asyncio.ensure_future(self._finish(owned, request))
         owned.partition.requests.add(task)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
         task.add_done_callback(owned.partition.requests.discard)
         task.add_done_callback(self._ended)
+
+    async def finished(self) -> None:
+        """Wait for all requests that are running, those of lost partitions too. Each has its own deadline."""
+        while self._running:
+            await asyncio.wait(self._running)
 
     def _ended(self, task: "asyncio.Future[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

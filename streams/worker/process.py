@@ -95,6 +95,9 @@ class WorkerProcess:
         await self.app.stop()
         crashed = self.app.crashed
         self._tell_drained(self.take_over.given_up)
+        if not crashed:
+            # A partition may have been lost while its requests were running; cut off, they would still be applied.
+            await self.runner.finished()
         for committer in self.committers:
             await committer.stop()
         for task in tasks:

@@ -116,6 +116,7 @@ def killed(quick, new_world):
     assert audited(world, outcomes)["applied_twice"] == 0
 
 
+@pytest.mark.faults("F53", "F69")
 def test_what_is_in_doubt_is_held_until_an_operator_decides(quick, new_world):
     with ThreadPoolExecutor(2) as pool:
         running = [pool.submit(scenario, quick, new_world) for scenario in (operated, killed)]

@@ -43,6 +43,7 @@ def outcomes(driven):
     return [told for write in driven.writes for told in said(write)]
 
 
+@pytest.mark.faults("F53")
 def test_hold_says_that_the_batch_is_unresolved_and_sends_nothing_again():
     driven = held()
     assert said(driven.writes[-1]) == [(UNRESOLVED, 2, 0, "ambiguous", True)]
@@ -103,6 +104,7 @@ def test_a_new_owner_goes_on_holding():
     assert outcomes(later) == [(UNKNOWN, 1, 1, "ambiguous", True)]
 
 
+@pytest.mark.faults("F69")
 def test_an_open_attempt_of_a_previous_owner_is_unresolved_once_it_cannot_be_running():
     driven = Driven(minted_lane(policy="hold"))
     driven.offer(rows())
@@ -177,6 +179,7 @@ def test_what_waits_for_another_attempt_ends_in_time_though_no_request_can_leave
     assert driven.lane.idle
 
 
+@pytest.mark.faults("F55", "F57")
 @pytest.mark.parametrize("policy", ["retry", "hold"])
 def test_untracked_is_never_sent_again(policy):
     driven = Driven(minted_lane(policy=policy))

@@ -302,8 +302,11 @@ def test_what_is_lost_is_forgotten_at_once(play):
         shell.lease.alive, shell.lease.lost = False, True
         await take_over.revoked([shell.lease], lost=True)
         assert shell.lease not in shell.runner.partitions
-        shell.api.posts[0].answer.set_result(Accepted("batch-id"))
+        finished = asyncio.ensure_future(shell.runner.finished())
         await asyncio.sleep(60)  # virtual
+        assert not finished.done(), "a request that has left is never cancelled"
+        shell.api.posts[0].answer.set_result(Accepted("batch-id"))
+        await finished
         assert len(shell.committer.units) == units
         assert not shell.fatal
 
