@@ -104,13 +104,15 @@ def killed(quick, new_world):
     api = world.start_api(faults="post.hang=1")
     outcomes = Outcomes(world)
     first = world.start_worker(WORKER)
-    until(lambda: len({line["account"] for line in world.ledger_lines() if line.get("applied")}) > 1, 30, "in flight")
+    until(lambda: world.applied() > 0, 30, "a request is on its way")
     world.kill(first)
+    applied = world.applied()
     replace_api(world, api)
     world.start_worker(WORKER)
     until_no_intent_is_left(world, outcomes)
     refs = unresolved(world)
     assert 1 <= len(refs) <= 4, "at most what was in flight"
+    assert statuses(outcomes)["unresolved"] >= applied
     for ref in refs:
         world.ask(WORKER, "batches", "resolve", ref, "--give-up", "--yes")
     assert audited(world, outcomes)["applied_twice"] == 0

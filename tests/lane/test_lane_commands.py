@@ -171,6 +171,15 @@ def test_a_paused_account_submits_nothing_and_asks_for_no_token():
     assert len(driven.step(1)) == 1
 
 
+def test_a_paused_account_closes_no_batch():
+    driven = Driven(minted_lane())
+    driven.told("pause")
+    driven.offer([row(0)])
+    assert driven.step(60) == []
+    assert not driven.lane.batches
+    assert driven.lane.wake_at(driven.now) > driven.now.boot_s + 60
+
+
 def test_a_batch_that_was_being_journaled_when_the_pause_came_waits():
     lane = minted_lane()
     driven = Driven(lane)

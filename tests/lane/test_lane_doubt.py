@@ -67,11 +67,13 @@ def test_what_nobody_resolved_ends_as_unknown_with_its_call():
 
 
 def test_calls_that_end_within_a_second_are_told_together():
-    driven = held()
-    before = len(driven.writes)
-    driven.step(10 * 60)
-    assert len(driven.writes) == before + 1
-    assert driven.lane.wake_at(driven.now) > driven.now.boot_s + 1
+    driven = Driven(minted_lane(policy="hold"))
+    driven.offer([row(number, starts_at=START.wall_ms, ends_at=SOON_MS + 10 * number) for number in range(50)])
+    driven.answer(driven.post(1.0), Ambiguous("timeout"))
+    while not driven.lane.idle:
+        driven.step(max(0.001, driven.lane.wake_at(driven.now) - driven.now.boot_s))
+    ends = [count for status, count, *_ in outcomes(driven) if status is UNKNOWN]
+    assert ends == [1, 49]
 
 
 def test_an_unresolved_batch_lets_the_next_of_its_pairs_go():
@@ -79,6 +81,23 @@ def test_an_unresolved_batch_lets_the_next_of_its_pairs_go():
     driven.offer([row(2, receiver="920")], offset=1)
     post = driven.post(120)
     assert [one.row.source_offset for one in post.held] == [2]
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["same owner", "new owner"])
+def test_resolving_a_batch_does_not_let_the_next_but_one_of_its_pairs_overtake(crash):
+    driven = held(statuses="none")
+    if crash:
+        driven = driven.taken_over(after(60), minted_lane(policy="hold", statuses="none"))
+        assert driven.lane.tools.new_ref() == REF  # that name is taken
+    driven.offer([row(9)], offset=1)
+    driven.answer(driven.post(120), Accepted("batch-9"))  # from here on two may be on their way
+    driven.offer([row(2, receiver="920"), row(3, receiver="920")], offset=2)
+    post = driven.post(60)
+    assert [one.row.source_offset for one in post.held] == [2]
+    driven.told("give_up", batch_ref=REF)
+    assert driven.step(60) == [], "the third waits for the second"
+    driven.answer(post, Accepted("batch-2"))
+    assert [one.row.source_offset for one in driven.post(60).held] == [3]
 
 
 def test_a_lane_that_only_holds_asks_for_no_token():
