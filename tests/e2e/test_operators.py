@@ -57,6 +57,7 @@ def audited(world, outcomes):
     outcomes.until_final(world.published, 60)
     found = collect(world, outcomes, crashes=False)
     assert not findings_of(world, found)
+    assert world.ask(WORKER, "verify", "--ledger", str(world.ledger))["verdict"] == "valid"
     return figures(found)
 
 
