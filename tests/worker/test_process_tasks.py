@@ -51,7 +51,7 @@ def worker_with(monkeypatch, **tasks):
         "app": App(),
         "take_over": SimpleNamespace(given_up=GivenUp(), cut_off=GivenUp),
         "committers": (SimpleNamespace(start=done, stop=done),),
-        "runner": SimpleNamespace(run=tasks.get("runner", for_ever)),
+        "runner": SimpleNamespace(run=tasks.get("runner", for_ever), finished=tasks.get("finished", done)),
         "housekeeping": SimpleNamespace(run=tasks.get("housekeeping", for_ever)),
         "client": SimpleNamespace(aclose=done),
         "health": Health(),
@@ -96,3 +96,25 @@ async def test_a_stop_is_a_normal_end_and_takes_the_worker_out_of_service(monkey
     assert await running == ExitCode.DONE
     assert worker.health.reasons() == ("draining",)
     assert not ended
+
+
+async def test_a_stop_waits_for_requests_that_are_still_running(monkeypatch, ended):
+    answered = asyncio.Event()
+    closed = asyncio.Event()
+
+    async def aclose():
+        closed.set()
+
+    worker = worker_with(monkeypatch, finished=answered.wait)
+    worker.client = SimpleNamespace(aclose=aclose)
+    running = asyncio.ensure_future(worker.run())
+    async with asyncio.timeout(10):
+        while not worker.health.ready:
+            await asyncio.sleep(0)
+    worker._stop.set()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert not closed.is_set()
+    answered.set()
+    assert await running == ExitCode.DONE
+    assert closed.is_set()
