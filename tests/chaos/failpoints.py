@@ -6,6 +6,7 @@ everything, and then each prediction is held against the journal, the outcomes a
 against the audit. What must stay true: a failpoint that was not reached fails its case.
 """
 
+import itertools
 import signal
 import time
 from collections import Counter
@@ -272,12 +273,15 @@ def told(tried: Sequence[Tried]) -> str:
 def run(directory: Path, bootstrap: str, cases: Sequence[Case], *, side_by_side: int, protocol: str) -> list[Tried]:
     """Try ``cases`` on the Kafka at ``bootstrap``, with all files in ``directory``; ends every process it started."""
     worlds: list[World] = []
+    # Several threads make worlds; counting what was made would give two the same number.
+    numbers = itertools.count()
 
     def new_world(**settings: Any) -> World:
-        own = directory / f"world-{len(worlds)}"
+        own = directory / f"world-{next(numbers)}"
         own.mkdir()
-        worlds.append(World(bootstrap, own, **settings))
-        return worlds[-1]
+        world = World(bootstrap, own, **settings)
+        worlds.append(world)
+        return world
 
     try:
         return try_all(cases, new_world, side_by_side=side_by_side, protocol=protocol)
