@@ -15,6 +15,7 @@ from streams.accounts import AccountBook
 from streams.app_options import client_options, encoder, intake_rules, kafka_options, lane_options
 from streams.contracts.journal import Packer
 from streams.contracts.request import RequestKind
+from streams.kafka.client_check import check_properties
 from streams.kafka.client_config import KafkaOptions, admin_config
 from streams.kafka.committer import Committer
 from streams.kafka.lease import Chunk, Lease
@@ -52,11 +53,13 @@ def create_app(settings: Settings) -> WorkerProcess:
 
     Raises:
         ConfigError: The credentials of an account cannot be read.
+        PropertiesRefused: The Kafka client refuses a property of ``kafka.extra``.
     """
     accounts = AccountBook(settings)
     if problems := accounts.check():
         raise ConfigError(*problems)
     kafka = kafka_options(settings)
+    check_properties(kafka)
     registry = create_registry()
     metrics, health = Metrics(registry, __version__), Health()
     encoding = encoder(settings)

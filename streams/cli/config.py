@@ -8,7 +8,7 @@ import typer
 
 from streams.accounts import AccountBook
 from streams.cli.options import ConfigOption
-from streams.settings import ConfigError
+from streams.settings import ConfigError, Settings
 from streams.settings.docs import as_json, as_yaml, effective, reference
 from streams.settings.load import read_layers, settings_of
 from streams.settings.tree import file_schema
@@ -35,15 +35,27 @@ def show(
 
 @config_app.command()
 def check(config: ConfigOption = None) -> None:
-    """Check the settings and that all credentials can be read. Lists all problems; exit code 2 if there are any."""
+    """Check the settings, and that credentials can be read and Kafka's client takes its properties. Needs no Kafka.
+
+    Lists all problems; exit code 2 if there are any.
+    """
     settings = settings_of(read_layers(config))
     problems = AccountBook(settings).check()
     for warning in warnings(settings):
         print(f"warning: {warning}", file=sys.stderr)
     if problems:
         raise ConfigError(*problems)
+    _check_kafka(settings)
     count = len(settings.accounts)
     print(f"ok: {count} account{'s' if count > 1 else ''}, Kafka at {settings.kafka.bootstrap_servers}")
+
+
+def _check_kafka(settings: Settings) -> None:
+    # Imported here: only this command of the group needs Kafka's library.
+    from streams.app_options import kafka_options
+    from streams.kafka.client_check import check_properties
+
+    check_properties(kafka_options(settings))
 
 
 @config_app.command()

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from streams.accounts import AccountBook
 from streams.contracts.errors import UnreadableMessage
 from streams.contracts.exits import ExitCode, OperatorError
+from streams.kafka.client_check import PropertiesRefused
 from streams.kafka.client_config import KafkaOptions
 from streams.kafka.follow import TopicMissing
 from streams.kafka.replay import ReplayStalled
@@ -93,5 +94,7 @@ def kafka_errors(options: KafkaOptions) -> Iterator[None]:
     except TopicMissing as error:
         raise TopicNotThere(f"{error}; `callstream topics apply` creates those of the settings") from error
     except KafkaException as error:
+        if error.args[0].code() == KafkaError._INVALID_ARG:  # noqa: SLF001 - a published code
+            raise PropertiesRefused(error) from error
         where = options.bootstrap_servers
         raise KafkaRefused(f"Kafka at {where} (kafka.bootstrap_servers): {error.args[0].str()}") from error

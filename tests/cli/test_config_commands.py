@@ -126,6 +126,31 @@ def test_check_reads_the_credentials(callstream, tmp_path):
     assert checked.stderr.startswith(f"callstream: account {ACCOUNT}: api_key_file {tmp_path / 'none'}: cannot be read")
 
 
+@pytest.mark.parametrize(
+    ("command", "name", "value", "complaint"),
+    [
+        pytest.param("config check", "SECURITY_PROTOCOL", "bogus", '"security.protocol"', id="value"),
+        pytest.param("config check", "FOO", "1", "No such configuration property", id="name"),
+        pytest.param("config check", "SSL_CA_LOCATION", "/no/such/file", "ssl.ca.location", id="file"),
+        pytest.param("worker", "FOO", "1", "No such configuration property", id="worker"),
+        pytest.param("topics check", "FOO", "1", "No such configuration property", id="topics"),
+    ],
+)
+def test_a_property_that_kafkas_client_refuses_is_a_mistake_in_the_settings(
+    callstream, config, command, name, value, complaint
+):
+    extra = {"SASL_MECHANISM": "PLAIN", "SASL_USERNAME": "u", name: value}
+    ended = callstream(
+        *command.split(), "-c", config, **{f"CALLSTREAM_KAFKA__EXTRA__{key}": each for key, each in extra.items()}
+    )
+
+    assert ended.returncode == 2
+    assert "kafka.extra: " in ended.stderr
+    assert complaint in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert SECRET not in ended.stderr
+
+
 def test_schema_is_json_schema(callstream):
     schema = json.loads(callstream("config", "schema").stdout)
 
