@@ -117,6 +117,11 @@ def _stop_once(stop: asyncio.Future[signal.Signals], number: signal.Signals) -> 
         stop.set_result(number)
 
 
+def _fail_once(stop: asyncio.Future[signal.Signals], failing: asyncio.Task[LedgerError]) -> None:
+    if not (stop.done() or failing.cancelled()):
+        stop.set_exception(failing.result())
+
+
 async def _serve(options: FakeOptions) -> signal.Signals:
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[signal.Signals] = loop.create_future()
@@ -128,6 +133,7 @@ async def _serve(options: FakeOptions) -> signal.Signals:
         ready = {"event": "fake_api_ready", "url": url, "limits": options.limits, "ledger": str(options.ledger or "")}
         sys.stdout.write(orjson.dumps(ready).decode() + "\n")
         sys.stdout.flush()
+        loop.create_task(fake.failed()).add_done_callback(lambda failing: _fail_once(stop, failing))
         return await stop
     finally:
         await fake.stop()

@@ -1,10 +1,13 @@
 """The fake over HTTP: what a client sees of a fault, and what the ledger says afterwards."""
 
 import asyncio
+import errno
 import io
+import os
 import signal
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import aiohttp
 import orjson
@@ -208,6 +211,21 @@ def test_what_keeps_the_command_from_running_is_named(tmp_path, capsys, argument
     with pytest.raises(OperatorError) as told:
         app(["fake-api", "--port=0", *(each.format(tmp=tmp_path) for each in arguments)], standalone_mode=False)
     assert f"the fake API cannot run: {complaint.format(tmp=tmp_path)}" in str(told.value)
+
+
+async def test_a_ledger_that_is_full_ends_the_fake(tmp_path, monkeypatch, caplog):
+    fake = FakeTruecaller(FakeOptions(ledger=tmp_path / "l"))
+    url = await fake.start()
+    try:
+        monkeypatch.setattr(os, "write", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(aiohttp.ClientError):
+                await session.post(f"{url}/clients/{ACCOUNT}/token", data=b"{}")
+        assert str(await fake.failed()) == f"[Errno {errno.ENOSPC}] No space left on device"
+        assert not caplog.records
+    finally:
+        monkeypatch.undo()
+        await fake.stop()
 
 
 ENTRY = f"{{id: {ACCOUNT.upper()}, key_id: k, api_key: s}}"

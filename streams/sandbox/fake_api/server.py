@@ -21,7 +21,7 @@ from aiohttp import web
 from streams.sandbox.fake_api.api import Api, Call, Credentials, FakeStats, Limits, Reply
 from streams.sandbox.fake_api.clock import Clock, Moment, SystemClock
 from streams.sandbox.fake_api.faults import Effect, FaultPlan
-from streams.sandbox.fake_api.ledger import Ledger
+from streams.sandbox.fake_api.ledger import Ledger, LedgerError
 
 # 500 records whose texts are all escaped Unicode are about 1 MB.
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -59,6 +59,8 @@ class FakeTruecaller:
         )
         self._ledger = Ledger(options.ledger)
         self._stopping = asyncio.Event()
+        self._broken = asyncio.Event()
+        self._error: LedgerError | None = None
         self._runner = web.ServerRunner(
             # A client that goes away ends its handler: one that hangs on purpose must not live for ever.
             web.Server(self._handle, access_log=None, handler_cancellation=True),
@@ -93,7 +95,23 @@ class FakeTruecaller:
         """Return the counts since the start, kept up to date."""
         return self._api.stats
 
+    async def failed(self) -> LedgerError:
+        """Wait until the ledger cannot be written any more; return why. From then on nothing is answered."""
+        await self._broken.wait()
+        assert self._error is not None
+        return self._error
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await self._handled(request)
+        except LedgerError as error:
+            # What is not written down must not be answered: an audit would find what nobody was told of.
+            self._error = error
+            self._broken.set()
+            _reset(request.transport)
+            return web.Response(status=HTTPStatus.INSUFFICIENT_STORAGE)
+
+    async def _handled(self, request: web.BaseRequest) -> web.StreamResponse:
         received = self._clock.now()
         body = await self._body(request, received)
         if body is None:
