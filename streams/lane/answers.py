@@ -58,8 +58,7 @@ def posted(lane: LaneState, ref: str, verdict: PostVerdict, sent_ms: int, now: I
             _hold_for(lane, batch, verdict, now)
             _unsent(lane, batch, max(now.boot_s, lane.hold_until_s), write)
         case Reauthenticate():
-            _drop_token(lane, batch, now, write)
-            _fail(lane, now)
+            _replace_token(lane, batch, now, write)
             _unsent(lane, batch, now.boot_s, write)
         case Refuse():
             _fail(lane, now, REFUSED_PAUSE)
@@ -76,6 +75,7 @@ def posted(lane: LaneState, ref: str, verdict: PostVerdict, sent_ms: int, now: I
 def _accepted(lane: LaneState, batch: Batch, batch_id: str | None, now: Instant, write: Write) -> None:
     lane.backoff.succeed()
     lane.one_at_a_time = False
+    _proved_token(lane, batch)
     accept(lane, batch, batch_id, now, write)
 
 
@@ -145,9 +145,22 @@ def _fail(lane: LaneState, now: Instant, pause: Backoff | None = None, at_least_
     lane.hold_until_s = max(lane.hold_until_s, now.boot_s + backoff.fail(lane.tools.rng, at_least_s))
 
 
-def _drop_token(lane: LaneState, batch: Batch, now: Instant, write: Write) -> None:
+def _replace_token(lane: LaneState, batch: Batch, now: Instant, write: Write) -> None:
+    """The API does not take this token: drop it, another one is minted.
+
+    One that worked has ended. A fresh one that is refused tells that the next will be, too: there are ten mints in
+    thirty minutes, and an outage of two must not cost them all.
+    """
+    token = lane.tokens.find(batch.token)
+    _fail(lane, now, None if token is None or token.proven else REFUSED_PAUSE)
     lane.tokens.drop(batch.token)
     write.entries.append(lane.journaled_tokens(now))
+
+
+def _proved_token(lane: LaneState, batch: Batch) -> None:
+    token = lane.tokens.find(batch.token)
+    if token is not None:
+        token.proven = True
 
 
 def _hold_for(lane: LaneState, batch: Batch, verdict: RetryLater, now: Instant) -> None:
@@ -166,6 +179,7 @@ def checked(lane: LaneState, ref: str, verdict: CheckVerdict, sent_ms: int, now:
     match verdict:
         case Statuses(records):
             lane.backoff.succeed()
+            _proved_token(lane, batch)
             held = batch.unsettled(lane.tools.packer)
             correlation = correlate(held, records)
             if correlation.complete or now.boot_s >= lane.checks.deadline_of(batch):
@@ -173,8 +187,7 @@ def checked(lane: LaneState, ref: str, verdict: CheckVerdict, sent_ms: int, now:
                 lane.end(batch, from_statuses(batch, held, correlation), write)
                 return write
         case Reauthenticate():
-            _drop_token(lane, batch, now, write)
-            _fail(lane, now)
+            _replace_token(lane, batch, now, write)
         case RetryLater():
             _hold_for(lane, batch, verdict, now)
         case Refuse():

@@ -48,7 +48,7 @@ class Sealer(Protocol):
 
 @dataclass(slots=True)
 class Token:
-    """One usable token. ``repr`` hides the secret."""
+    """One usable token. ``proven``: the API has taken it. ``repr`` hides the secret."""
 
     ordinal: int
     minted_at_ms: int
@@ -56,6 +56,7 @@ class Token:
     sealed: str = field(repr=False)
     pace: Pace
     use_until_s: float
+    proven: bool = False
 
 
 class Tokens:
@@ -88,6 +89,7 @@ class Tokens:
             if not token:
                 continue
             token.use_until_s -= CLOCK_DOUBT_S
+            token.proven = True
             if entry.released:
                 token.pace.restore([now.boot_of(ended) + CLOCK_DOUBT_S for _, ended in left.sends])
             else:

@@ -219,6 +219,32 @@ def test_ten_requests_that_find_their_token_gone_mint_once():
     assert not [found for write in driven.writes for found in said(write) if found[0] is Status.UNKNOWN]
 
 
+def test_a_short_time_in_which_no_token_is_taken_does_not_cost_all_mints():
+    driven = Driven(minted_lane())
+    driven.offer([row(0, ends_at=START.wall_ms + 12 * HOUR_MS)])
+    mints = 0
+    while driven.now.boot_s < START.boot_s + 120.0:
+        for asked in driven.step(1.0):
+            if isinstance(asked, Post):
+                driven.answer(asked, Reauthenticate("http_401"))
+            elif asked == Mint():
+                mints += 1
+                driven.wrote(answers.minted(driven.lane, Minted(f"token-{mints}"), 0, driven.now))
+    assert 1 <= mints <= 6
+    (post,) = until_requested(driven, Post)
+    assert driven.now.boot_s < START.boot_s + 120.0 + 300.0
+    assert said(driven.answer(post, Accepted("b-1"))) == [(Status.ACCEPTED, 1, 0, None, False)]
+
+
+def test_a_token_that_worked_is_replaced_at_once():
+    driven = Driven(minted_lane())
+    driven.offer([row(0, ends_at=START.wall_ms + 12 * HOUR_MS)])
+    driven.answer(driven.post(1.0), Accepted("b-1"))
+    driven.offer([row(1, ends_at=START.wall_ms + 12 * HOUR_MS)], offset=1)
+    driven.answer(driven.post(1.0), Reauthenticate("http_401"))
+    assert driven.lane.hold_until_s - driven.now.boot_s <= 1.0
+
+
 def until_all(driven, count):
     """The next POSTs, each accepted."""
     posts: list[Post] = []

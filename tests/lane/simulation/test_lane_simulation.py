@@ -404,7 +404,13 @@ def carry_not_restored(monkeypatch):
             (offset_from_position, "who is not behind is waited for"),
             (no_tombstone, "an intent is in exactly one place"),
             (no_wait_for_foreign_posts, "an intent is in one request at a time"),
-            (no_flag_after_a_crash, "what may have been applied is flagged before it is sent again"),
+            (
+                no_flag_after_a_crash,
+                (
+                    "what may have been applied is flagged before it is sent again|"
+                    "what was in doubt is never expired or rejected"
+                ),
+            ),
             (crash_forgets_what_was_sent, "no window holds more than its limit"),
             (slot_freed_when_the_request_ends, "no window holds more than its limit"),
             (released_for_ever, "no window holds more than its limit"),
