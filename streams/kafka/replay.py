@@ -8,9 +8,9 @@ was committed before it began; one that cannot get there raises, and never retur
 
 import asyncio
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -67,20 +67,26 @@ async def replay(
     """
     count = 0
     reader = _Reader(options, topic, partition, stall_timeout_s)
+    run = asyncio.get_running_loop().run_in_executor
+    # A thread of its own. The loop's few threads also look up host names: with a name server that does not answer they
+    # are all taken, and a partition that changes hands would wait for them until its time is over.
+    thread = ThreadPoolExecutor(1, thread_name_prefix="callstream-replay")
     try:
-        await asyncio.to_thread(reader.open)
+        await run(thread, reader.open)
         while not reader.done:
-            messages = await asyncio.to_thread(reader.read)
+            messages = await run(thread, reader.read)
             apply(messages)
             count += len(messages)
     finally:
-        # In a thread and behind the reader's lock: after a cancellation a read may still be under way.
-        await asyncio.to_thread(reader.close)
+        # Behind a read that may still be under way after a cancellation.
+        closed = run(thread, reader.close)
+        thread.shutdown(wait=False)
+        await closed
     return count
 
 
 class _Reader:
-    """Blocking side of a replay."""
+    """Blocking side of a replay, for one thread."""
 
     def __init__(self, options: KafkaOptions, topic: str, partition: int, stall_timeout_s: float) -> None:
         self._options = options
@@ -88,7 +94,6 @@ class _Reader:
         self._partition = partition
         self._stall_timeout_s = stall_timeout_s
         self._consumer = Consumer(reader_config(options))
-        self._lock = threading.Lock()
         self._position = 0
         self._target = 0
         self._moved_at_s = 0.0
@@ -100,30 +105,27 @@ class _Reader:
 
     def open(self) -> None:
         """Take the target and begin to fetch."""
-        with self._lock:
-            self._position, self._target = self._watermarks()
-            self._moved_at_s = time.monotonic()
-            if not self.done:
-                self._consumer.assign([TopicPartition(self._topic, self._partition, self._position)])
+        self._position, self._target = self._watermarks()
+        self._moved_at_s = time.monotonic()
+        if not self.done:
+            self._consumer.assign([TopicPartition(self._topic, self._partition, self._position)])
 
     def read(self) -> list[Message]:
         """Return what has come, possibly nothing."""
-        with self._lock:
-            first = self._consumer.poll(_WAIT_S)
-            polled = [] if first is None else [first, *self._consumer.consume(CHUNK_MESSAGES_MAX - 1, 0)]
-            before = self._position
-            messages = [message for message in polled if self._advance(message)]
-            now_s = time.monotonic()
-            if self._position != before:
-                self._moved_at_s = now_s
-            elif now_s - self._moved_at_s > self._stall_timeout_s:
-                raise self._stalled(f"nothing came for {self._stall_timeout_s:g} s")
+        first = self._consumer.poll(_WAIT_S)
+        polled = [] if first is None else [first, *self._consumer.consume(CHUNK_MESSAGES_MAX - 1, 0)]
+        before = self._position
+        messages = [message for message in polled if self._advance(message)]
+        now_s = time.monotonic()
+        if self._position != before:
+            self._moved_at_s = now_s
+        elif now_s - self._moved_at_s > self._stall_timeout_s:
+            raise self._stalled(f"nothing came for {self._stall_timeout_s:g} s")
         return messages
 
     def close(self) -> None:
         """End the fetching, after a read that is still under way."""
-        with self._lock:
-            self._consumer.close()
+        self._consumer.close()
 
     def _advance(self, message: Message) -> bool:
         error, offset = message.error(), message.offset()

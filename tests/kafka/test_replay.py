@@ -1,6 +1,7 @@
 """Replay reads everything that was committed before it began, whatever else lies in the partition."""
 
 import asyncio
+import threading
 import uuid
 
 import pytest
@@ -61,6 +62,18 @@ async def test_committed_entries_come_in_order_and_aborted_ones_never(options, n
     write(writer, topic, range(10_000, 10_100), commit=False)
     assert await replayed(options, topic) == list(range(2600))
     assert await replayed(options, topic, 1) == [77]
+
+
+async def test_a_replay_does_not_wait_for_threads_that_others_keep_busy(options, new_topic, writer):
+    topic = new_topic(1)
+    write(writer, topic, [1, 2])
+    answered = threading.Event()
+    lookups = [asyncio.create_task(asyncio.to_thread(answered.wait)) for _ in range(40)]  # a name server that is away
+    try:
+        assert await asyncio.wait_for(replayed(options, topic), 20) == [1, 2]
+    finally:
+        answered.set()
+        await asyncio.gather(*lookups)
 
 
 async def test_an_open_transaction_is_waited_for(options, new_topic, writer, bootstrap, monkeypatch):
