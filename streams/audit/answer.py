@@ -24,7 +24,7 @@ def answer(evidence: Evidence, codes: Codes, confirmed: Iterable[Suspect]) -> Re
     report = Report(open_batches=evidence.custody.states(), unknown=_unread(evidence))
     report.examples_max = evidence.rules.examples_max
     for name, found in evidence.noted.items():
-        report.anomalies[name] = found
+        report.anomalies[str(name)] = found
     told_as_counts: Counter[str] = Counter()
     for book in evidence.intents.books():
         _count(evidence, Counter(zip(codes(book), book.accounts, strict=True)), report, told_as_counts)

@@ -29,6 +29,8 @@ from streams.contracts.request import decode_request
 Headers = Sequence[tuple[str, bytes | None]]
 
 _PARCEL: Final = (PARCEL_KIND, PARCEL_VERSION)
+# What it looks like in Python when a message is not what it should be; a JSON that is none is a ValueError.
+_DAMAGE: Final = (AttributeError, LookupError, OverflowError, TypeError, ValueError)
 # Enough to see what is wrong.
 _BEYOND_MAX: Final = 10_000
 
@@ -56,28 +58,35 @@ class Evidence:
         self.noted: dict[str, Found] = {}
         self.beyond: dict[int, str] = {}
         self.counted: Counter[str] = Counter()
+        self._records_wanted = rules.with_ledger or rules.with_texts
         self._batches = Batches(self.note)
         self._ordered_resends: Counter[str] = Counter()
 
     def intent(self, partition: int, offset: int, value: bytes | None) -> None:
         """A message of the intents topic, without a wire prefix."""
-        found = self.intents.find(key_of(partition, offset))
+        found = self.intents.at(partition, offset)
+        if found is not None:
+            book, index = found
+            book.states[index] |= s.SEEN
+            if book.accounts[index] and not self._records_wanted:
+                return  # a parcel or an outcome has named the account; that is all there was to learn
         told = _object(value)
-        account_id = told.get("account_id", self.rules.default_account)
-        record = _record(told) if self.ledger is not None or self.leaks is not None else None
-        if self.leaks is not None and record is not None:
+        if found is not None:
+            account_id = told.get("account_id", self.rules.default_account)
+            if not book.accounts[index] and isinstance(account_id, str):
+                book.accounts[index] = self.intents.names.number(account_id.lower())
+        if self._records_wanted and (record := _record(told)) is not None:
+            self._record(record, None if found is None else book.first + index)
+
+    def _record(self, record: Record, ordinal: int | None) -> None:
+        if self.leaks is not None:
             self.leaks.know(record.caller)
             self.leaks.know(record.receiver)
-        if found is None:
-            if self.ledger is not None and record is not None:
+        if self.ledger is not None:
+            if ordinal is None:
                 self.ledger.outside(record)
-            return
-        book, index = found
-        book.states[index] |= s.SEEN
-        if not book.accounts[index] and isinstance(account_id, str):
-            book.accounts[index] = self.intents.names.number(account_id.lower())
-        if self.ledger is not None and record is not None:
-            self.ledger.intent(book.first + index, record)
+            else:
+                self.ledger.intent(ordinal, record)
 
     def outcome(self, value: bytes | None) -> None:
         """A message of the outcomes topic."""
@@ -87,15 +96,14 @@ class Evidence:
                 self._batch_event(told)
             elif told["source"]["topic"] == self.rules.intents_topic:
                 self._outcome(told)
-        except (orjson.JSONDecodeError, KeyError, TypeError):
+        except _DAMAGE:
             self.unreadable["outcomes"] += 1
 
     def _outcome(self, told: Mapping[str, Any]) -> None:
         source = told["source"]
-        key = key_of(source["partition"], source["offset"])
-        found = self.intents.find(key)
+        found = self.intents.at(source["partition"], source["offset"])
         if found is None:
-            self._out_of_range(key, "outcome")
+            self._out_of_range(key_of(source["partition"], source["offset"]), "outcome")
             return
         book, index = found
         status_bit, sequence = s.STATUS_BITS[told["status"]], min(told["sequence"], s.SEQUENCE_LAST)
@@ -128,7 +136,7 @@ class Evidence:
             if (told["__connect.errors.topic"] or b"").decode() != self.rules.intents_topic:
                 return
             key = key_of(*(int(told[f"__connect.errors.{name}"] or b"") for name in ("partition", "offset")))
-        except (KeyError, ValueError):
+        except _DAMAGE:
             self.unreadable["dead letters"] += 1
             return
         if found := self.intents.find(key):
@@ -151,7 +159,7 @@ class Evidence:
             )
             keys = array("Q", [key_of(source_partition, row[0]) for row in told["rows"]])
             account_id = told["account_id"]
-        except (ValueError, KeyError, TypeError, IndexError):
+        except _DAMAGE:
             self.unreadable["parcels"] += 1
             return
         account = self.intents.names.number(account_id)

@@ -95,7 +95,10 @@ class Intents:
 
     def find(self, key: int) -> tuple[PartitionBook, int] | None:
         """Where the bits of an intent stand; ``None`` where it is out of range."""
-        partition, offset = source_of(key)
+        return self.at(key >> _OFFSET_BITS, key & _OFFSETS)
+
+    def at(self, partition: int, offset: int) -> "tuple[PartitionBook, int] | None":
+        """As :meth:`find`, by partition and offset."""
         book = self.partitions.get(partition)
         if book is None or not book.base <= offset < book.end:
             return None

@@ -132,7 +132,7 @@ def _contradicts(code: int) -> bool:
     """Whether its outcomes cannot all be true: what may have reached the API never ends as not sent."""
     if code & _NEVER_SENT and code & (_ACCEPTED | s.UNRESOLVED | s.FLAGGED):
         return True
-    return bool(code & _TOLD_BY_API and not code & (_ACCEPTED | s.UNRESOLVED | s.COUNTED))
+    return bool(code & _TOLD_BY_API and not code & (_ACCEPTED | s.COUNTED))
 
 
 def _letters(code: int) -> Iterator[Anomaly]:

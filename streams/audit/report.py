@@ -68,9 +68,10 @@ class Report:
 
     def anomaly(self, name: str, example: dict[str, Any], account_id: str | None = None, count: int = 1) -> None:
         """Something does not add up, ``count`` times."""
-        self.anomalies.setdefault(name, Found()).add(example, self.examples_max, count)
+        plain = str(name)  # JSON wants no subclass of text for a key
+        self.anomalies.setdefault(plain, Found()).add(example, self.examples_max, count)
         if account_id is not None:
-            self.account(account_id).anomalies[name] += count
+            self.account(account_id).anomalies[plain] += count
 
     @property
     def verdict(self) -> Verdict:

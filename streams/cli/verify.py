@@ -13,12 +13,14 @@ from typing import Annotated, Final
 
 import orjson
 import typer
+from rich.console import Console
 
 from streams.accounts import AccountBook
-from streams.audit.report import Report, Verdict
+from streams.audit.report import Verdict
 from streams.audit.rules import AuditRules, Limits
 from streams.cli.kafka import KafkaView, kafka_view
 from streams.cli.options import ConfigOption
+from streams.cli.report_tables import print_report
 from streams.contracts.exits import ExitCode
 from streams.kafka.verify import Names, Range, Verifier
 
@@ -94,7 +96,7 @@ def verify(
     if as_json:
         print(orjson.dumps(report.told()).decode())
     else:
-        _print(report)
+        print_report(report, Console(highlight=False))
     raise typer.Exit(EXITS[report.verdict])
 
 
@@ -160,18 +162,3 @@ class _Progress:
         if now_s - self._told_s >= _TELL_EVERY_S:
             self._told_s = now_s
             print(f"reading {topic}: {done:,} of {of:,}", file=sys.stderr)
-
-
-def _print(report: Report) -> None:
-    print(f"verdict  {report.verdict}")
-    print(f"intents  {report.intents:,}")
-    for status, count in sorted(report.outcomes.items()):
-        print(f"  {status:<12} {count:,}")
-    for place, count in sorted(report.pending.items()):
-        print(f"  pending in {place:<8} {count:,}")
-    for name, found in sorted(report.anomalies.items()):
-        print(f"{name}: {found.count:,}")
-        for example in found.examples:
-            print(f"  {example}")
-    for what in report.unknown:
-        print(f"unknown: {what}")

@@ -142,7 +142,10 @@ class Verifier:
         intents.read_to(ends, take, self.progress)
         if evidence.ledger is not None:
             for line in lines.read():
-                evidence.ledger.line(line)
+                try:
+                    evidence.ledger.line(line)
+                except (LookupError, TypeError, ValueError, AttributeError):
+                    raise Unread(f"the ledger {self.ledger} has a line that is none of a ledger") from None
         evidence.ends = cluster.ends(self.topics.intents, ends)
         if evidence.ledger is not None and evidence.ledger.unmatched:
             # They may be of intents that were published since the range was taken.

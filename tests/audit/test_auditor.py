@@ -73,6 +73,11 @@ def flipped_disposition(found: Recording) -> None:
     replace(found, "outcomes", outcome, outcome.telling(status="rejected"))
 
 
+def delivered_without_being_accepted(found: Recording) -> None:
+    outcome = one_of(found, "accepted")
+    replace(found, "outcomes", outcome, outcome.telling(status="unresolved"))
+
+
 def final_that_is_none(found: Recording) -> None:
     outcome = one_of(found, "accepted")
     replace(found, "outcomes", outcome, outcome.telling(final=True))
@@ -353,6 +358,7 @@ DOCTORED: list[tuple[Change, set[str]]] = [
     (final_outcome_twice, {"final_twice"}),
     (outcome_twice, {"outcome_twice"}),
     (flipped_disposition, {"conflict", "lied", "dead_letter_missing"}),
+    (delivered_without_being_accepted, {"conflict"}),
     (final_that_is_none, {"conflict"}),
     (two_finals, {"conflict"}),
     (outcome_of_nothing, {"invented"}),
@@ -395,6 +401,7 @@ DOCTORED: list[tuple[Change, set[str]]] = [
 ]
 
 
+@pytest.mark.faults("F63")
 @pytest.mark.parametrize(("change", "expected"), [pytest.param(*case, id=case[0].__name__) for case in DOCTORED])
 def test_one_thing_that_is_wrong_is_found(clean, change, expected):
     found = clean.copy()
@@ -471,10 +478,11 @@ def test_a_damaged_journal_makes_what_is_missing_unknown(clean):
     assert "journal[0]: unreadable journal entry" in report.unknown[0]
 
 
+@pytest.mark.parametrize("value", [b"{}", b"", b"[]", b"null", b"1", b'{"kind": [], "source": 7}'])
 @pytest.mark.parametrize("topic", ["outcomes", "parcels", "requests"])
-def test_a_message_that_cannot_be_read_makes_the_verdict_unknown(clean, topic):
+def test_a_message_that_cannot_be_read_makes_the_verdict_unknown(clean, topic, value):
     found = clean.copy()
-    found.topics[topic].append(Entry(0, 900, None, b"{}"))
+    found.topics[topic].append(Entry(0, 900, None, value))
     report = audited(found)
     assert (report.verdict, report.unknown) == ("unknown", [f"1 messages of the {topic} could not be read"])
 
