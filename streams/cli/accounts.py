@@ -11,6 +11,7 @@ from streams.cli.journal import Refused, WaitOption, now_ms, read_journal, tell
 from streams.cli.kafka import KafkaView, kafka_errors, kafka_view
 from streams.cli.options import BootstrapOption, ConfigOption, JsonOption
 from streams.contracts.command import Result, Verb
+from streams.contracts.journal import Packer
 from streams.lane.recovery import AccountState
 from streams.lane.tokens import MINT_WINDOW_S, TOKEN_USE_S
 
@@ -119,6 +120,7 @@ def _told(view: KafkaView, account_id: str, state: AccountState, at_ms: int) -> 
         "paused": {"at": state.paused.paused_at, "by": state.paused.by} if state.paused else None,
         "cursor": {"offset": cursor.low.offset, "behind": cursor.behind} if cursor else None,
         "batches": batches,
+        "intents_carried": sum(len(Packer().unpack(packed)) for packed in state.carries.values()),
         "intents_in_batches": sum(row.entry.records - len(row.entry.settled) for row in rows),
         "tokens": sum(at_ms < at + TOKEN_USE_S * 1000 for at in minted),
         **_mints(state, view.mints_per_30_min.get(account_id), at_ms),
@@ -151,4 +153,6 @@ def _line(told: dict[str, Any]) -> str:
         columns.append(f"paused by {told['paused']['by']} at {time_of(told['paused']['at'])}")
     if not told["configured"]:
         columns.append("(not in the settings)")
+    if told["intents_carried"]:
+        columns.insert(3, f"carried: {told['intents_carried']} intents")
     return "  ".join(columns)

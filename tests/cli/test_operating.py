@@ -68,6 +68,7 @@ def servers() -> Iterator[str]:
             *batch("of-bob", BOB, **STATES["held"]),
             (JournalKey("cursor", BOB), CursorEntry(Place(7, 1), (), behind=True)),
             (JournalKey("tokens", BOB), tokens),
+            (JournalKey("carry", f"{BOB}/1"), content_of_two()),
         )
         yield servers
 
@@ -89,11 +90,14 @@ def write(servers: str, account: str, *entries: tuple[JournalKey, Entry | bytes]
     assert producer.flush(10) == 0
 
 
-def batch(ref: str, account: str = ALICE, **content: Any) -> list[tuple[JournalKey, Entry | bytes]]:
+def content_of_two() -> bytes:
     rows = [Row(n, f"intent-{n}", "918011111111", f"91900000000{n}", "label", AT_MS, FAR_MS + n) for n in range(2)]
-    held = [Held(Place(0, index), "intents", 3, row) for index, row in enumerate(rows)]
+    return Packer().pack([Held(Place(0, index), "intents", 3, row) for index, row in enumerate(rows)])
+
+
+def batch(ref: str, account: str = ALICE, **content: Any) -> list[tuple[JournalKey, Entry | bytes]]:
     entry = BatchEntry(account, records=2, attempts=ATTEMPTS, **content)
-    return [(JournalKey("intents", ref), Packer().pack(held)), (JournalKey("batch", ref), entry)]
+    return [(JournalKey("intents", ref), content_of_two()), (JournalKey("batch", ref), entry)]
 
 
 def run(app: typer.Typer, servers: str, *arguments: str) -> Result:
@@ -298,9 +302,11 @@ def test_accounts_are_shown_as_the_journal_has_them(servers: str, monkeypatch: p
     assert told[ALICE]["intents_in_batches"] == 12
     assert not told[ALICE]["configured"]
     assert told[BOB]["state"] == "behind"
+    assert told[BOB]["intents_carried"] == 2
     assert told[BOB]["cursor"] == {"offset": 7, "behind": True}
     assert (told[BOB]["tokens"], told[BOB]["mints_30_min"], told[BOB]["next_mint_at"]) == (1, 1, AT_MS + 1_799_000)
     lines = run(accounts_app, servers, "show").stdout
+    assert "carried: 2 intents" in lines
     assert "paused by ann@desk at 2025-11-22 02:53:20Z" in lines
     assert "sealed-token" not in lines
     assert "hush" not in lines

@@ -7,7 +7,9 @@ from confluent_kafka import Message
 
 from streams.contracts.command import Command, answered, encode_command
 from streams.kafka.lease import Chunk
+from streams.kafka.recall import Recalled
 from streams.lane.verdict import Accepted, Ambiguous, Minted
+from streams.worker.clock import read_clock
 from tests.worker.parts import ACCOUNT, Shell, kind_of, row
 from tests.worker.virtual import settled
 
@@ -78,5 +80,23 @@ def test_an_operator_resolves_a_batch_that_is_held(play, verb, arguments):
         assert [each["sequence"] for each in told] == list(range(len(told)))
         assert told[-1]["status"] == "unknown"
         assert len(shell.api.posts) == (2 if verb == "resend" else 1)
+
+    play(story)
+
+
+def test_an_account_that_is_behind_is_told_at_once_and_once(play):
+    async def story():
+        shell = Shell(intents_max=2)
+        shell.offer(row(0), row(1))
+        shell.offer(row(2), offset=1)
+        assert shell.lane.mark == 1, "it is passed over"
+        read(shell, 2, command("pause"), command("resume"), command("pause"))
+        assert shell.lane.paused
+        assert len(answers(shell)) == 3
+        again = [Message("parcels", 0, 3, key=ACCOUNT.encode(), value=encode_command(command("resume")))]
+        shell.lane.window.take(2)
+        shell.partition.recall(Recalled(1, again, 4), read_clock())
+        assert shell.lane.paused, "what was read again was applied before"
+        assert len(answers(shell)) == 3
 
     play(story)
