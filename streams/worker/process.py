@@ -98,8 +98,7 @@ class WorkerProcess:
         if not crashed:
             # A partition may have been lost while its requests were running; cut off, they would still be applied.
             await self.runner.finished()
-        for committer in self.committers:
-            await committer.stop()
+        await asyncio.gather(*(committer.stop() for committer in self.committers))
         for task in tasks:
             task.cancel()
         await self.client.aclose()

@@ -35,6 +35,8 @@ from tests.lane.simulation.virtual_time import MachineClock, VirtualTime
 # A request leaves only if a commit whose offsets were sent less than this ago has confirmed the lease.
 FRESH_S = 5.0
 
+NOTHING_TAKEN = CursorEntry(Place(0, 0))
+
 NEVER_AFTER_DOUBT = frozenset({Status.EXPIRED, Status.REJECTED, Status.INVALID})
 
 
@@ -80,11 +82,9 @@ class Known:
     applied: dict[str, RecordState] = field(default_factory=dict)
 
 
-def taken_by(cursor: CursorEntry | None, place: Place) -> bool:
-    """Whether a place is taken, by the words of the journal alone."""
-    if cursor is None:
-        return False
-    return place < cursor.low or any(start <= place < end for start, end in cursor.taken)
+def in_runs(runs: Iterable[tuple[Place, Place]], place: Place) -> bool:
+    """Whether a place is taken beyond the cursor's low, by the words of the journal alone."""
+    return any(start <= place < end for start, end in runs)
 
 
 class Audit:
@@ -252,17 +252,18 @@ class Audit:
             demand(true, "an outcome tells the fate of its own record", (said, fate))
 
     def _custody(self, account_id: str) -> None:
-        cursor = self._cursors.get(account_id)
+        cursor = self._cursors.get(account_id, NOTHING_TAKEN)
+        low, runs = cursor.low, cursor.taken
         first_untaken = Place(2**62, 0)
-        low = cursor.low if cursor is not None else Place(0, 0)
         moving = []
         for known in self._accounts[account_id]:
-            waiting = not taken_by(cursor, known.place)
-            if waiting and known.place < first_untaken:
-                first_untaken = known.place
-            places = waiting + sum(each is not None for each in (known.batch_ref, known.carry, known.final))
+            place = known.place
+            waiting = place >= low and not (runs and in_runs(runs, place))
+            if waiting and place < first_untaken:
+                first_untaken = place
+            places = waiting + (known.batch_ref is not None) + (known.carry is not None) + (known.final is not None)
             demand(places == 1, "an intent is in exactly one place", (known, waiting))
-            if known.final is None or known.place >= low:
+            if known.final is None or place >= low:
                 moving.append(known)
         self._accounts[account_id] = moving
         self._first_untaken[account_id] = first_untaken

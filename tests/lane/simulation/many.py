@@ -1,5 +1,6 @@
 """Many histories on all cores, and the judgement on the whole: nothing broken, and enough of everything injected."""
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -54,11 +55,16 @@ def live_through(seeds: Sequence[int]) -> Part:
 def on_all_cores(seeds: Sequence[int]) -> Iterator[Part]:
     """Live through these seeds; yields in their order."""
     parts = [seeds[start : start + _SEEDS_AT_A_TIME] for start in range(0, len(seeds), _SEEDS_AT_A_TIME)]
-    pool = ProcessPoolExecutor(cores(), get_context("spawn"))
+    pool = ProcessPoolExecutor(cores(), get_context("spawn"), _collect_garbage_rarely)
     try:
         yield from pool.map(live_through, parts)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _collect_garbage_rarely() -> None:
+    # A history is thrown away as a whole, cycles and all: looking for garbage inside it is a tenth of the time.
+    gc.set_threshold(200_000, 20, 20)
 
 
 def cores() -> int:

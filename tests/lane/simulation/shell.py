@@ -108,6 +108,8 @@ class Worker:
     # -- taking over
 
     def _take_over(self, assigned: Instant) -> None:
+        if not self.alive or self.draining:
+            return
         fold = JournalFold()
         for key, value in self._world.audit.journal.items():
             fold.apply(key.encode(), value)
