@@ -13,6 +13,8 @@ from tests.lane.simulation.surroundings import Surroundings
 from tests.lane.simulation.virtual_time import Process
 from tests.lane.simulation.weather import pick
 
+FENCED, HANGS = "fenced", "a call hangs"
+
 # A call that has not returned by then ends the process.
 WATCHDOG_S = 20.0
 
@@ -90,7 +92,7 @@ class Committer:
         def arrive() -> None:
             accepted = fault != "aborted" and self._broker.check(transaction, sent_s)
             if fault == "hangs":
-                self._process.call_in(WATCHDOG_S, lambda: self._fenced("a call hangs"))
+                self._process.call_in(WATCHDOG_S, lambda: self._fenced(HANGS))
             else:
                 self._process.enter(lambda: self._checked(transaction, fault, took_s, accepted=accepted))
 
@@ -103,7 +105,7 @@ class Committer:
             self._time.call_in(took_s * 0.4, lambda: self._commit(transaction, fault))
             return
         if transaction.ended:
-            self._fenced("the transaction took too long")
+            self._fenced(FENCED)
             return
         self._broker.abort(transaction)
         self._process.call_in(self._rng.uniform(0.02, RETRY_PAUSE_S), lambda: self._try(transaction.units))
@@ -111,7 +113,7 @@ class Committer:
     def _commit(self, transaction: Transaction, fault: str) -> None:
         """The commit arrives at the broker, whatever has become of its producer."""
         if not self._broker.commit(transaction):
-            self._process.enter(lambda: self._fenced("the transaction took too long"))
+            self._process.enter(lambda: self._fenced(FENCED))
             return
         # Where the answer is lost, the commit is asked for again and again until somebody says that it has happened.
         answered_s = self._rng.uniform(0.1, 15.0) if fault == "unknown" else 0.0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from streams.contracts.outcome import Status
+from tests.lane.simulation.committer import FENCED, HANGS
 from tests.lane.simulation.history import replay
 from tests.lane.simulation.weather import FAULTS
 
@@ -25,6 +26,10 @@ WANTED: Final = (
     "caught up",
     "recalled",
     "carried",
+    "unresolved",
+    "revoke timeouts",
+    FENCED,
+    HANGS,
     *(status.value for status in (Status.DELIVERED, Status.FAILED, Status.UNKNOWN, Status.EXPIRED, Status.REJECTED)),
 )
 

@@ -397,6 +397,7 @@ class Worker:
 
     def _must_end(self, why: str) -> None:
         self.note(f"must end: {why}")
+        self._world.audit.seen[why] += 1
         self.kill()
 
     def _end(self, how: str) -> None:
