@@ -29,7 +29,12 @@ class PartitionOffset(Generic[A]):
         self._order: deque[Parcel[A]] = deque()
 
     def handed(self, offset: int, untaken: int, account: A, now_s: float) -> None:
-        """A parcel was handed to its lane, which found ``untaken`` intents in it. Offsets only grow."""
+        """A parcel was handed to its lane, which found ``untaken`` intents in it. Offsets only grow.
+
+        Everything before it has been handed over or passed over, so from here on the offset cannot lie before it, also
+        where it is asked for in the middle of a chunk.
+        """
+        self.position = max(self.position, offset)
         if untaken:
             self._untaken[offset] = untaken
             self._order.append(Parcel(offset, now_s, account))

