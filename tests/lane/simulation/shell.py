@@ -6,23 +6,22 @@ answers back; it gives the partition up in order, or dies at any moment.
 
 import math
 import random
-from collections.abc import Callable
 from dataclasses import replace
 
 from streams.contracts.command import Command
 from streams.contracts.journal import Packer
-from streams.lane import answers, commands
-from streams.lane.actions import Action, Check, Mint, Post, Write
+from streams.lane import commands
+from streams.lane.actions import Write
 from streams.lane.batch import Phase
 from streams.lane.instant import Instant
 from streams.lane.lane import Lane
 from streams.lane.recovery import JournalFold, hand_over, restore
 from streams.lane.state import Tools
-from streams.lane.verdict import CheckVerdict, PostVerdict, RetryLater, TokenVerdict, verdict_name
 from tests.lane.simulation.audit import demand
 from tests.lane.simulation.broker import Unit
 from tests.lane.simulation.committer import Committer
 from tests.lane.simulation.reading import PARCEL_INTENTS_MAX, Reader
+from tests.lane.simulation.requests import Requests
 from tests.lane.simulation.surroundings import Surroundings
 from tests.lane.simulation.virtual_time import MachineClock, Process
 
@@ -45,9 +44,6 @@ PACKER = Packer()
 
 # Steps of one lane in one second, beyond which it must be spinning: sweeps, slots and checks need a few.
 STEPS_PER_SECOND_MAX = 100
-
-
-Request = Post | Check | Mint
 
 
 class PlainSealer:
@@ -77,10 +73,9 @@ class Worker:
         self._world = world
         self._rng = world.rng
         self._clock = clock
-        self._requests = 0
         self._boot_us = self._rng.randint(0, 10**9)
         self._committer = Committer(name, world, self.process, self._durable, self._must_end)
-        self._unconfirmed: list[tuple[Callable[[], None], str, Request]] = []
+        self._requests = Requests(self, world, self._committer)
         self._wakes: dict[str, float] = {}
         self._steps: dict[str, tuple[int, int]] = {}
         self._taken_over = False
@@ -176,7 +171,10 @@ class Worker:
         self._count_step(account_id)
         actions = lane.step(now)
         for action in actions:
-            self._perform(account_id, action)
+            if isinstance(action, Write):
+                self.submit(account_id, action)
+            else:
+                self._requests.ask(account_id, action)
         self._keeps_bounds(lane)
         wake_at_s = lane.wake_at(now)
         if not actions:
@@ -207,107 +205,8 @@ class Worker:
         demand(waiting < options.intents_max + PARCEL_INTENTS_MAX, "a lane has its bounds", (waiting, "wait"))
         demand(posting <= options.in_flight_max_per_token, "a lane has its bounds", (posting, "in flight"))
 
-    # -- requests
-
-    def _perform(self, account_id: str, action: Action) -> None:
-        match action:
-            case Write():
-                self.submit(account_id, action)
-            case Post():
-                self._request(lambda: self._post(account_id, action), account_id, action)
-            case Check():
-                self._request(lambda: self._check(account_id, action), account_id, action)
-            case Mint():
-                self._request(lambda: self._mint(account_id), account_id, action)
-
-    def _request(self, leave: Callable[[], None], account_id: str, action: Request) -> None:
-        """Let a request leave once a commit has confirmed the lease lately."""
-        self._requests += 1
-        self._unconfirmed.append((leave, account_id, action))
-        self._confirm()
-
-    def _confirm(self) -> None:
-        if self.draining:
-            waiting, self._unconfirmed = self._unconfirmed, []
-            for _, account_id, action in waiting:
-                self._finish(account_id, self._unmade(account_id, action))
-        elif self._committer.fresh:
-            waiting, self._unconfirmed = self._unconfirmed, []
-            for leave, _, _ in waiting:
-                leave()
-        elif self._unconfirmed and self._committer.quiet:
-            self.submit("", Write())
-
-    def _unmade(self, account_id: str, action: Request) -> Write:
-        lane = self.lanes[account_id]
-        self._world.audit.seen["requests not made"] += 1
-        match action:
-            case Post():
-                return lane.not_sent(lane.batches[action.batch_ref], self.now())
-            case Check():
-                return lane.not_checked(lane.batches[action.batch_ref], self.now())
-            case Mint():
-                return answers.minted(lane, RetryLater("not made"), self.now().wall_ms, self.now())
-
-    def _check(self, account_id: str, action: Check) -> None:
-        sent_ms = self.now().wall_ms
-        self.note(f"{account_id} CHECK {action.batch_ref}")
-        self._world.audit.leaves(self.name)
-
-        def checked(verdict: CheckVerdict) -> None:
-            if self._answered(account_id, action, verdict):
-                write = answers.checked(self.lanes[account_id], action.batch_ref, verdict, sent_ms, self.now())
-                self._finish(account_id, write)
-
-        api = self._world.api
-        api.check(account_id, action.token.secret, action.batch_id, lambda v: self.process.enter(lambda: checked(v)))
-
-    def _mint(self, account_id: str) -> None:
-        sent_ms = self.now().wall_ms
-        self.note(f"{account_id} MINT")
-        self._world.audit.leaves(self.name)
-
-        def minted(verdict: TokenVerdict) -> None:
-            if self._answered(account_id, Mint(), verdict):
-                self._finish(account_id, answers.minted(self.lanes[account_id], verdict, sent_ms, self.now()))
-
-        self._world.api.mint(account_id, lambda verdict: self.process.enter(lambda: minted(verdict)))
-
-    def _post(self, account_id: str, action: Post) -> None:
-        audit = self._world.audit
-        sent_ms = self.now().wall_ms
-        lane = self.lanes[account_id]
-        if not lane.may_leave(lane.batches[action.batch_ref], self.now()):
-            self._finish(account_id, self._unmade(account_id, action))
-            return
-        batches = lane.batches
-        numbers = [one.row.source_offset for one in action.held]
-        self.note(f"{account_id} POST {action.batch_ref} {numbers} {action.token.ordinal}")
-        alone = sum(batch.phase is Phase.POST for batch in batches.values()) == 1
-        audit.posted(self.name, account_id, action.batch_ref, batches[action.batch_ref].entry, action.held, alone=alone)
-
-        def posted(verdict: PostVerdict) -> None:
-            if self._answered(account_id, action, verdict):
-                audit.told(self.name, account_id, action.held, verdict_name(verdict))
-                write = answers.posted(self.lanes[account_id], action.batch_ref, verdict, sent_ms, self.now())
-                self._finish(account_id, write)
-
-        def ended(verdict: PostVerdict) -> None:
-            audit.done(action.held)
-            self.process.enter(lambda: posted(verdict))
-
-        self._world.api.post(account_id, action.token.secret, action.held, ended)
-
-    def _answered(self, account_id: str, request: Request, verdict: PostVerdict | CheckVerdict | TokenVerdict) -> bool:
-        if not self.alive:
-            return False
-        ref = "" if isinstance(request, Mint) else request.batch_ref
-        self.note(f"{account_id} {type(request).__name__} {ref} answered {verdict_name(verdict)}")
-        self._world.audit.seen[type(verdict).__name__] += 1
-        return True
-
-    def _finish(self, account_id: str, write: Write) -> None:
-        self._requests -= 1
+    def finished(self, account_id: str, write: Write) -> None:
+        """A request has ended, or was not made."""
         self.submit(account_id, write)
         if self.draining:
             self._release_if_quiet()
@@ -324,7 +223,7 @@ class Worker:
             if unit.write.serial and not self.draining:
                 self.lanes[unit.account_id].durable(unit.write.serial)
                 self.drive(unit.account_id)
-        self._confirm()
+        self._requests.confirm()
         if self.draining:
             self._release_if_quiet()
 
@@ -374,7 +273,7 @@ class Worker:
         self.draining = True
         self.note("drains")
         self.process.call_in(REVOKE_S, self._revoke_timeout)
-        self._confirm()
+        self._requests.confirm()
         self._release_if_quiet()
 
     def _revoke_timeout(self) -> None:
@@ -383,7 +282,7 @@ class Worker:
             self.kill()
 
     def _release_if_quiet(self) -> None:
-        if self._requests:
+        if self._requests.running:
             return
         if not self.released:
             self.released = True

@@ -299,7 +299,7 @@ def handed_over_while_it_runs(monkeypatch):
     release = Worker._release_if_quiet
 
     def hasty(self):
-        self._requests = 0
+        self._requests.running = 0
         release(self)
 
     monkeypatch.setattr(Worker, "_release_if_quiet", hasty)
