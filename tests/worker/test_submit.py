@@ -6,7 +6,9 @@ import orjson
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message
 
+from streams.contracts.command import Command, encode_command
 from streams.contracts.parcel import encode_parcels
+from streams.kafka.lease import Chunk
 from streams.kafka.recall import Recalled, RecallGap
 from streams.worker.clock import read_clock
 from streams.worker.housekeeping import Housekeeping
@@ -183,7 +185,7 @@ def test_the_offset_does_not_go_back_when_several_catch_up_together(play):
             shell.runner.submit(owned, owned.lane._expired(owned.lane.window.take(1)), read_clock())
         log.publish(shell, 2, parcel(row(2), account=OTHER_ACCOUNT), parcel(row(3)))
         Recaller(shell.runner, log.open, log.block).tend(shell.partition, read_clock())
-        offsets = [unit.next_offset for unit in shell.committer.units if unit.next_offset is not None]
+        offsets = [unit.next_offset or 0 for unit in shell.committer.units if unit.next_offset is not None]
         assert offsets == sorted(offsets)
         assert offsets[-1] == 3
         assert [lane.options.account_id for lane in shell.partition.reading.behind] == [OTHER_ACCOUNT]
@@ -265,3 +267,17 @@ def test_a_partition_that_is_being_given_up_is_left_alone(keeping):
         assert not shell.committer.units
 
     keeping(story)
+
+
+def test_the_offset_does_not_go_back_inside_a_chunk(play):
+    async def story():
+        shell = Shell(intents_max=4)
+        pause = Command("command-1", ACCOUNT, "pause", {}, 1_700_000_000_000, "ann@desk")
+        values = [*encode_parcels(parcel(*rows(4))), encode_command(pause), *encode_parcels(parcel(*rows(4, 4)))]
+        messages = [Message("parcels", 0, 5 + n, key=ACCOUNT.encode(), value=value) for n, value in enumerate(values)]
+        await feed(shell, Chunk(shell.lease, messages, 0, 8))
+        offsets = [unit.next_offset or 0 for unit in shell.committer.units]
+        assert len(offsets) == 2, "the command, and the lane that is full"
+        assert offsets == sorted(offsets)
+
+    play(story)
