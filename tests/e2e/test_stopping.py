@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from streams.settings import REVOKE_BOUND_S
 from tests.e2e.artefacts import Outcomes, collect, findings_of
 from tests.e2e.audit import figures
 from tests.e2e.world import PARTITIONS, SOON_S, until
@@ -54,6 +55,24 @@ def test_a_worker_told_to_stop_while_nothing_or_a_post_is_under_way(quick, new_w
     assert time.monotonic() - told_s < deadline_s + 10
     (handed_over,) = worker.events("partitions_handed_over")
     assert handed_over["unknown"] == 0, "it has waited for the answer, in vain, and the journal says so"
+
+
+def test_a_worker_told_to_stop_while_kafka_is_away_says_what_it_leaves_and_ends(kafka_to_break, new_world):
+    world = new_world(kafka_to_break.bootstrap).make_topics()
+    world.publish(20_000)
+    world.start_api()
+    worker = world.start_worker("worker-0")
+    until(lambda: world.applied() > 2_000, 60, "some are applied")
+    kafka_to_break.nodes[0].stop()
+    worker.signal(signal.SIGTERM)
+    told_s = time.monotonic()
+    assert worker.wait(60) in {1, 70}
+    assert time.monotonic() - told_s < REVOKE_BOUND_S + 10
+    (drained,) = worker.events("drained")
+    assert drained["cut_off"]
+    assert drained["handed_back"] + drained["unknown"] + drained["batches_handed_back"] > 0
+    kafka_to_break.nodes[0].start()
+    kafka_to_break.nodes[0].wait_ready()
 
 
 @pytest.mark.parametrize(
