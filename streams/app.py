@@ -19,6 +19,7 @@ from streams.kafka.client_check import check_properties
 from streams.kafka.client_config import KafkaOptions, admin_config
 from streams.kafka.committer import Committer
 from streams.kafka.lease import Chunk, Lease
+from streams.kafka.positions import INTENTS_JOURNAL_PARTITION, read_positions
 from streams.kafka.recall import RecallReader
 from streams.kafka.replay import replay
 from streams.kafka.topics import require, topic_specs
@@ -37,6 +38,7 @@ from streams.truecaller.client import Observe, TruecallerClient
 from streams.worker.consuming import ConsumingSampler
 from streams.worker.hooks import PartitionHooks
 from streams.worker.housekeeping import Housekeeping
+from streams.worker.intents import IntentsPositions
 from streams.worker.lane_runner import LaneRunner
 from streams.worker.observe import LaneObserver
 from streams.worker.process import WorkerProcess
@@ -89,18 +91,23 @@ def create_app(settings: Settings) -> WorkerProcess:
         _lane_factory(settings, accounts),
         Room(settings.worker_intents_max),
     )
-    hooks = PartitionHooks(settings.kafka.topics.parcels, take_over, to_route, to_lanes, metrics)
+    journal = settings.kafka.topics.journal
+    intents = IntentsPositions(
+        journal,
+        settings.kafka.start_at,
+        lambda: read_positions(kafka, journal, INTENTS_JOURNAL_PARTITION),
+        to_route,
+    )
+    hooks = PartitionHooks(settings.kafka.topics.parcels, intents, take_over, to_route, to_lanes, metrics)
     app = faust.App("callstream", **FAUST_SETTINGS)
     transport = TransportOptions(
-        kafka=kafka,
-        hooks=hooks,
-        start_at=settings.kafka.start_at,
-        revoke_timeout_s=REVOKE_BOUND_S,
-        on_fatal=on_fatal,
+        kafka=kafka, hooks=hooks, start_of=hooks.start_of, revoke_timeout_s=REVOKE_BOUND_S, on_fatal=on_fatal
     )
     ownership = install(app, transport)
     recaller = Recaller(runner, lambda lease: RecallReader(kafka, lease.topic, lease.partition), ownership.block)
-    router = Router(intake_rules(settings, accounts), encoding, settings.kafka.partitions, to_route, metrics)
+    router = Router(
+        intake_rules(settings, accounts), encoding, settings.kafka.partitions, to_route, metrics, intents.note
+    )
     _add_agent(app, settings.kafka.topics.intents, router.run)
     _add_agent(app, settings.kafka.topics.parcels, Submitter(runner).run)
     sampler = ConsumingSampler(settings.kafka.topics.intents, settings.kafka.topics.parcels, ownership, metrics, health)

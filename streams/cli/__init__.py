@@ -35,6 +35,7 @@ COMMANDS = {
     "topics": Entry("streams.cli.topics:topics_app", "Create the Kafka topics, or check them.", OPERATE),
     "accounts": Entry("streams.cli.accounts:accounts_app", "Show the accounts, pause and resume them.", OPERATE),
     "batches": Entry("streams.cli.batches:batches_app", "Show the open batches, resolve those in doubt.", OPERATE),
+    "offsets": Entry("streams.cli.offsets:offsets_app", "Show where reading stands; decide where it goes on.", OPERATE),
     "worker": Entry("streams.cli.worker:worker", "Run a worker: intents in, batches out, outcomes back.", OPERATE),
     "verify": Entry("streams.cli.verify:verify", "Account for every intent, and for the API's budget.", OPERATE),
     "validate": Entry("streams.cli.validate:validate", "Check call intents in a file, offline.", INTEGRATE),

@@ -144,21 +144,74 @@ class AccountEntry:
 
 @dataclass(frozen=True, slots=True)
 class HeadEntry:
-    """``head``: identity of the parcels partition that this journal partition belongs to, and its committed offset."""
+    """``head``: identity of the parcels partition that this journal partition belongs to, and its committed offset.
+
+    ``at`` is when it was written, epoch milliseconds; 0 where the writer did not say.
+    """
 
     topic_id: str | None
     offset: int
+    at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class StartedEntry:
-    """``started`` (journal partition 0): identity and size of the intents topic when consumption first began."""
+    """``started`` (journal partition 0): identity and size of the intents topic when consumption first began.
+
+    Partitions beyond that number were added later and are read from 0. Written again only when an operator accepts
+    another topic of the same name.
+    """
 
     topic_id: str | None
     partitions: int
 
 
-Entry = BatchEntry | CursorEntry | TokensEntry | AccountEntry | HeadEntry | StartedEntry
+@dataclass(frozen=True, slots=True)
+class SourceEntry:
+    """``source/<partition>`` (journal partition 0): how far a partition of the intents has been routed.
+
+    ``offset`` was committed in the transaction that wrote the entry, at ``at`` (epoch milliseconds). The committed
+    offset may be further on, never less far.
+    """
+
+    topic_id: str | None
+    offset: int
+    at: int = 0
+
+
+class Gap(NamedTuple):
+    """Offsets ``[start, end)`` of one partition that were never read, in the topic of that identity.
+
+    ``end`` is ``None`` where nobody can say any more: the topic itself is gone.
+    """
+
+    topic_id: str | None
+    start: int
+    end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResetEntry:
+    """``reset/<at>/<topic>/<partition>``: an operator has decided where reading goes on. One for each decision, kept.
+
+    In the partition of the ``head`` or ``source`` that it changes. ``known_offset`` is where callstream stood as far as
+    it was known, ``offset`` where it goes on. ``gaps`` are what the operator accepted as lost, ``repeated`` the offsets
+    ``[start, end)`` that are read a second time. ``log_start`` and ``log_end`` are those of the log at ``at``.
+    """
+
+    topic: str
+    partition: int
+    topic_id: str | None
+    known_offset: int | None
+    offset: int
+    gaps: tuple[Gap, ...]
+    repeated: tuple[int, int] | None
+    log_start: int
+    log_end: int
+    at: int
+
+
+Entry = BatchEntry | CursorEntry | TokensEntry | AccountEntry | HeadEntry | StartedEntry | SourceEntry | ResetEntry
 
 _KINDS: dict[str, type[Entry]] = {
     "batch": BatchEntry,
@@ -167,6 +220,8 @@ _KINDS: dict[str, type[Entry]] = {
     "account": AccountEntry,
     "head": HeadEntry,
     "started": StartedEntry,
+    "source": SourceEntry,
+    "reset": ResetEntry,
 }
 
 
@@ -228,6 +283,9 @@ def _restored(model: type[Entry], content: dict[str, Any]) -> Entry:
             TokenEntry(t["ordinal"], t["minted_at"], t["sealed"], tuple((sent, ended) for sent, ended in t["sends"]))
             for t in content["tokens"]
         )
+    elif model is ResetEntry:
+        content["gaps"] = tuple(Gap(*gap) for gap in content["gaps"])
+        content["repeated"] = None if content["repeated"] is None else tuple(content["repeated"])
     return model(**content)
 
 

@@ -14,10 +14,11 @@ from streams.kafka.transport_options import Marks
 
 
 class Hold(enum.Enum):
-    """Why a partition is not read at the moment. It is read while nobody holds it."""
+    """Why a partition is not read at the moment. It is read while nobody holds it. ``STOPPED`` is never released."""
 
     BACKLOG = "backlog"
     APPLICATION = "application"
+    STOPPED = "stopped"
 
 
 class Backlog:
@@ -57,7 +58,8 @@ class Backlog:
 class Claim:
     """One assignment of one partition. ``lease`` exists once it is known where reading starts.
 
-    ``cutter`` exists while the client reads the partition. ``holds`` belongs to the poll thread.
+    ``cutter`` exists while the client reads the partition. ``holds`` and ``hindered`` (the client reports that it is
+    not let, and tries again) belong to the poll thread.
     """
 
     topic: str
@@ -69,6 +71,7 @@ class Claim:
     lease: Lease | None = None
     cutter: Cutter | None = None
     holds: set[Hold] = field(default_factory=set)
+    hindered: bool = False
 
     def end(self) -> None:
         """Nothing new may begin for this partition. Poll thread."""

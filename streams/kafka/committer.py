@@ -29,6 +29,7 @@ from streams.kafka.client_config import TRANSACTION_TIMEOUT_MS, KafkaOptions, pr
 from streams.kafka.lease import Lease
 from streams.kafka.membership import is_member
 from streams.kafka.message import OutMessage
+from streams.kafka.standing import mark
 from streams.kafka.transaction import InstanceTaken, TransactionAborted, TransactionFailed, Transactions
 from streams.kafka.unit import Unit, UnitQueue, offsets_of
 from streams.kafka.watchdog import Watchdog
@@ -242,7 +243,10 @@ class Committer:
                 break
             self._began_s = began_s = time.monotonic()
             offsets = offsets_of(units)
-            positions = [TopicPartition(lease.topic, lease.partition, offset) for lease, offset in offsets.items()]
+            positions = [
+                TopicPartition(lease.topic, lease.partition, offset, metadata=mark(lease.topic_id))
+                for lease, offset in offsets.items()
+            ]
             try:
                 checked_at_s = transactions.run(_messages(units), positions, metadata)
             except TransactionAborted as aborted:

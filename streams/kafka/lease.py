@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from confluent_kafka import Message
 
+from streams.kafka.standing import Standing
+
 
 @dataclass(eq=False, slots=True)
 class Lease:
@@ -18,8 +20,8 @@ class Lease:
 
     ``number`` counts the leases of this process. ``start_offset`` is the first offset read under the lease.
     ``assigned_at_s`` is CLOCK_BOOTTIME, which goes on while the machine is suspended. ``topic_id`` is the broker's
-    identity of the topic (KIP-516), ``None`` where the broker does not tell. ``first_read`` says that the group has no
-    offset for the partition: ``start_offset`` is then where the settings say that reading starts.
+    identity of the topic (KIP-516), ``None`` where the broker does not tell. ``standing`` is what Kafka said of the
+    partition when the lease began.
 
     ``alive`` is cleared when the partition is being taken away: nothing new may begin. ``lost`` is set when nothing may
     be committed for it any more: at once if the group already gave the partition to somebody else, otherwise when the
@@ -32,7 +34,7 @@ class Lease:
     start_offset: int
     assigned_at_s: float
     topic_id: str | None = None
-    first_read: bool = False
+    standing: Standing | None = None
     alive: bool = True
     lost: bool = False
 

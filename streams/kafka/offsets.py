@@ -5,16 +5,15 @@ start again, and the lookup waits for open transactions of a dead predecessor (r
 timeout), which would hold up every other partition. So each question has a consumer of its own, outside the group, and
 holds up nobody. Not the admin client's ``list_consumer_group_offsets``: once the group's coordinator has been away it
 is never answered again, and the client may abort the process when the connection closes (librdkafka 2.16.1, the
-assertion in ``rd_kafka_enq_once_del_source_return``). What must stay true: reading starts at an explicit offset inside
-the log, or not at all.
+assertion in ``rd_kafka_enq_once_del_source_return``). What an answer means is decided in :mod:`streams.kafka.standing`.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -28,7 +27,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from streams.kafka.client_config import KafkaOptions, admin_config, reader_config
-from streams.kafka.transport_options import PartitionBlocked
+from streams.kafka.standing import Committed, Standing, committed_of
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +58,6 @@ LATEST: Final[OffsetSpec] = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 T = TypeVar("T")
 
 
-class Start(NamedTuple):
-    """Where reading starts. ``first_read``: the group had no offset. ``topic_id``: KIP-516, if the broker tells."""
-
-    offset: int
-    first_read: bool
-    topic_id: str | None
-
-
 class Offsets:
     """Questions about offsets. Main loop. To be closed."""
 
@@ -81,30 +72,31 @@ class Offsets:
         """Ask no more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def start_of(self, topic: str, partition: int, start_at: str) -> Start:
-        """Where the group goes on in this partition. Patient: a broker that is away is asked again, without end.
+    async def standing_of(self, topic: str, partition: int) -> Standing:
+        """How a partition stands. Patient: a broker that is away is asked again, without end.
 
         Raises:
-            PartitionBlocked: the committed offset is not in the log any more, or not yet.
             KafkaException: the broker forbids the question.
         """
         where = TopicPartition(topic, partition)
         committed = await _patiently(f"committed offset of {topic}/{partition}", lambda: self._committed(where))
         # After it: the wait may be for the very transaction that moves the end of the log.
-        low, high, topic_id = await asyncio.gather(
+        low, high, stable, (topic_id, partitions) = await asyncio.gather(
             _patiently(f"log start of {topic}/{partition}", lambda: self._bound(where, EARLIEST)),
             _patiently(f"log end of {topic}/{partition}", lambda: self._bound(where, LATEST)),
-            _patiently(f"identity of {topic}", lambda: self._topic_id(topic)),
+            _patiently(f"stable end of {topic}/{partition}", lambda: self._bound(where, LATEST, stable=True)),
+            _patiently(f"identity of {topic}", lambda: self._identity(topic)),
         )
-        if committed is None:
-            return Start(low if start_at == "earliest" else high, first_read=True, topic_id=topic_id)
-        if not low <= committed <= high:
-            gap = f"[{committed}, {low}) is gone" if committed < low else f"[{high}, {committed}) was never written"
-            raise PartitionBlocked(
-                f"{topic}/{partition}: the group {self._group_id} stands at offset {committed}, the log has "
-                f"[{low}, {high}): {gap}. Look for the cause, then set the group's offset inside the log"
-            )
-        return Start(committed, first_read=False, topic_id=topic_id)
+        return Standing(topic, partition, committed, low, high, stable, topic_id, partitions)
+
+    async def identities_of(self, topics: Collection[str]) -> dict[str, str | None]:
+        """The identities of those topics that are there now; topics that do not answer are left out."""
+        answers = await asyncio.gather(*(self._identity(topic) for topic in topics), return_exceptions=True)
+        return {
+            topic: answer[0]
+            for topic, answer in zip(topics, answers, strict=True)
+            if not isinstance(answer, BaseException)
+        }
 
     async def log_start(self, topic: str, partition: int) -> int:
         """The first offset that the log still has.
@@ -130,11 +122,11 @@ class Offsets:
             if not isinstance(answer, BaseException)
         }
 
-    async def _committed(self, where: TopicPartition) -> int | None:
+    async def _committed(self, where: TopicPartition) -> Committed | None:
         found = await asyncio.get_running_loop().run_in_executor(self._threads, self._ask_committed, where)
         if found.error is not None:
             raise KafkaException(found.error)
-        return None if found.offset < 0 else found.offset
+        return committed_of(found.offset, found.metadata)
 
     def _ask_committed(self, where: TopicPartition) -> TopicPartition:
         # A client lets one thread in at a time, so each question has a client of its own.
@@ -142,18 +134,17 @@ class Offsets:
             (found,) = reader.committed([where], timeout=COMMITTED_TIMEOUT_S)
         return found
 
-    async def _bound(self, where: TopicPartition, spec: OffsetSpec) -> int:
-        futures = self._admin.list_offsets(
-            {where: spec}, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=REQUEST_TIMEOUT_S
-        )
+    async def _bound(self, where: TopicPartition, spec: OffsetSpec, *, stable: bool = False) -> int:
+        isolation = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
+        futures = self._admin.list_offsets({where: spec}, isolation_level=isolation, request_timeout=REQUEST_TIMEOUT_S)
         answer = await asyncio.wrap_future(futures[where])
         return int(answer.offset)
 
-    async def _topic_id(self, topic: str) -> str | None:
+    async def _identity(self, topic: str) -> tuple[str | None, int]:
         futures = self._admin.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_TIMEOUT_S)
         description = await asyncio.wrap_future(futures[topic])
         topic_id = str(description.topic_id)
-        return None if topic_id in NO_TOPIC_ID else topic_id
+        return None if topic_id in NO_TOPIC_ID else topic_id, len(description.partitions)
 
 
 async def _patiently(what: str, ask: Callable[[], Awaitable[T]]) -> T:

@@ -7,8 +7,10 @@ chunk arrives before ``assigned`` has returned or after the lease has ended.
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Final
 
 from streams.contracts.exits import ExitCode, OperatorError
@@ -16,12 +18,15 @@ from streams.kafka.claim import Claim, Hold
 from streams.kafka.lease import Chunk, Lease
 from streams.kafka.offsets import Offsets
 from streams.kafka.poll_thread import PollThread
-from streams.kafka.transport_options import PartitionBlocked, TransportOptions
+from streams.kafka.read_errors import Stop
+from streams.kafka.standing import REMEDY, Committed, PartitionBlocked, differ, trouble_of
+from streams.kafka.transport_options import TransportOptions
 
 logger = logging.getLogger(__name__)
 
 LAG_EVERY_S: Final = 5.0
 LOST_HOOK_S: Final = 1.0
+REMIND_EVERY_S: Final = 600.0
 
 Partition = tuple[str, int]
 
@@ -42,6 +47,7 @@ class Ownership:
         self._changed: Callable[[Sequence[Partition]], Awaitable[None]] | None = None
         self._claims: dict[Lease, Claim] = {}
         self._starting: dict[Claim, asyncio.Task[None]] = {}
+        self._explaining: dict[Claim, asyncio.Task[None]] = {}
         self._ending: dict[Partition, asyncio.Task[None]] = {}
         self._blocked: dict[Partition, str] = {}
         self._log_ends: dict[Partition, int] = {}
@@ -113,7 +119,7 @@ class Ownership:
         self._changed = changed
         self._offsets = Offsets(self._options.kafka)
         self._poll.start(topics)
-        self._lag_task = self._loop.create_task(self._watch_log_ends())
+        self._lag_task = self._loop.create_task(self._watch_logs())
 
     async def stop(self, *, orderly: bool = True) -> None:
         """Give up everything and leave the group; ``orderly`` as in a revocation, else as if it were lost."""
@@ -140,21 +146,29 @@ class Ownership:
     # --- Listener of the poll thread, in that thread ------------------------------------------------------------------
 
     def assigned(self, claims: Sequence[Claim]) -> None:
-        """See :class:`streams.kafka.poll_thread.Listener`."""
+        """See :class:`streams.kafka.listener.Listener`."""
         self._on_loop(lambda: self._begin(claims))
 
     def revoked(self, claims: Sequence[Claim], *, lost: bool) -> "Future[None]":
-        """See :class:`streams.kafka.poll_thread.Listener`."""
+        """See :class:`streams.kafka.listener.Listener`."""
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(self._end(claims, lost=lost), self._loop)
 
     def handed(self, chunks: Sequence[tuple[Claim, Chunk]]) -> None:
-        """See :class:`streams.kafka.poll_thread.Listener`."""
+        """See :class:`streams.kafka.listener.Listener`."""
         self._on_loop(lambda: self._hand_on(chunks))
 
-    def stopped_reading(self, claim: Claim, reason: str) -> None:
-        """See :class:`streams.kafka.poll_thread.Listener`."""
-        self._on_loop(lambda: self._block(claim, reason))
+    def stopped_reading(self, claim: Claim, stop: Stop) -> None:
+        """See :class:`streams.kafka.listener.Listener`."""
+        self._on_loop(lambda: self._explain(claim, stop))
+
+    def hindered(self, claim: Claim, reason: str) -> None:
+        """See :class:`streams.kafka.listener.Listener`."""
+        self._on_loop(lambda: self._block(claim, f"{reason}. It is tried again until it works"))
+
+    def flowing(self, claim: Claim) -> None:
+        """See :class:`streams.kafka.listener.Listener`."""
+        self._on_loop(lambda: self._unblock(claim))
 
     def _on_loop(self, call: Callable[[], None]) -> None:
         assert self._loop is not None
@@ -183,23 +197,46 @@ class Ownership:
 
     async def _lease_of(self, claim: Claim) -> Lease:
         assert self._offsets is not None
-        start = await self._offsets.start_of(claim.topic, claim.partition, self._options.start_at)
+        standing = await self._offsets.standing_of(claim.topic, claim.partition)
         lease = Lease(
             topic=claim.topic,
             partition=claim.partition,
             number=claim.number,
-            start_offset=start.offset,
+            start_offset=await self._options.start_of(standing),
             assigned_at_s=claim.assigned_at_s,
-            topic_id=start.topic_id,
-            first_read=start.first_read,
+            topic_id=standing.topic_id,
+            standing=standing,
         )
         claim.settle(lease)
         return lease
+
+    def _explain(self, claim: Claim, stop: Stop) -> None:
+        where = f"{claim.topic}[{claim.partition}]"
+        if stop.out_of_range:
+            self._block(claim, f"{where}: the broker does not have offset {stop.offset}: {stop.cause}. {REMEDY}")
+            self._explaining[claim] = asyncio.create_task(self._name_the_gap(claim, stop.offset))
+            return
+        end = "?" if stop.readable_from is None else stop.readable_from
+        text = f"{where}: offsets [{stop.offset}, {end}) cannot be read: {stop.cause}. Nothing behind them is read"
+        self._block(claim, f"{text}. {REMEDY}")
+
+    async def _name_the_gap(self, claim: Claim, offset: int) -> None:
+        assert self._offsets is not None
+        assert claim.lease is not None
+        standing = await self._offsets.standing_of(claim.topic, claim.partition)
+        reached = Committed(offset, ours=True, topic_id=claim.lease.topic_id)
+        trouble = trouble_of(replace(standing, committed=reached), None)
+        if trouble is not None:
+            self._block(claim, f"{trouble.text}. {REMEDY}")
 
     def _block(self, claim: Claim, reason: str) -> None:
         if claim.current:
             logger.error("partition blocked: %s", reason)
             self._blocked[(claim.topic, claim.partition)] = reason
+
+    def _unblock(self, claim: Claim) -> None:
+        if claim.current and self._blocked.pop((claim.topic, claim.partition), None) is not None:
+            logger.warning("partition %s[%d] is read again", claim.topic, claim.partition)
 
     def _fail(self, what: str, error: Exception) -> None:
         code = error.exit_code if isinstance(error, OperatorError) else ExitCode.CRASH
@@ -225,7 +262,8 @@ class Ownership:
             self._forget(claims, ending)
 
     async def _cancel_starts(self, claims: Sequence[Claim]) -> None:
-        starts = [start for claim in claims if (start := self._starting.pop(claim, None)) is not None]
+        tasks = (self._starting, self._explaining)
+        starts = [start for of_claim in tasks for claim in claims if (start := of_claim.pop(claim, None)) is not None]
         for start in starts:
             start.cancel()
         await asyncio.gather(*starts, return_exceptions=True)
@@ -247,8 +285,29 @@ class Ownership:
             if claim.current:
                 self._deliver(chunk)
 
-    async def _watch_log_ends(self) -> None:
+    async def _watch_logs(self) -> None:
         assert self._offsets is not None
+        reminded_s = time.monotonic()
         while True:
             self._log_ends.update(await self._offsets.ends_of([(each.topic, each.partition) for each in self.leases()]))
+            identities = await self._offsets.identities_of({each.topic for each in self.leases()})
+            for lease in self.leases():
+                if differ(lease.topic_id, identities.get(lease.topic)):
+                    self._topic_replaced(lease, identities[lease.topic])
+            if time.monotonic() - reminded_s >= REMIND_EVERY_S:
+                reminded_s = time.monotonic()
+                for reason in self._blocked.values():
+                    logger.error("partition still blocked: %s", reason)
             await asyncio.sleep(LAG_EVERY_S)
+
+    def _topic_replaced(self, lease: Lease, topic_id: str | None) -> None:
+        claim = self._claims.get(lease)
+        if claim is None or (lease.topic, lease.partition) in self._blocked:
+            return
+        # An offset of the old topic may well exist in the new one, and the client would read on from there.
+        self._poll.stop_reading(claim)
+        self._block(
+            claim,
+            f"{lease.topic}[{lease.partition}]: the topic was created anew while it was read (its id was "
+            f"{lease.topic_id}, now it is {topic_id}). {REMEDY}",
+        )

@@ -6,18 +6,19 @@ which is served between two polls and while a callback waits for the application
 application does, so back-pressure never costs the membership.
 
 What must stay true: on a revocation the leases end before anything else happens; a partition is read only between
-``begin`` and its revocation, from an explicit offset; a fatal error of the client, or any error here, ends the process.
+``begin`` and its revocation, from an explicit offset; nothing that comes after what could not be read is handed over,
+though the client itself would skip a damaged batch; a fatal error of the client, or any error here, ends the process.
 """
 
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from itertools import count
-from typing import Final, Protocol
+from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -28,7 +29,9 @@ from streams.kafka.claim import Backlog, Claim, Hold
 from streams.kafka.client_config import GroupProtocol, consumer_config
 from streams.kafka.client_log import SPARING
 from streams.kafka.lease import Chunk
+from streams.kafka.listener import Listener
 from streams.kafka.membership import is_member
+from streams.kafka.read_errors import HINDERED, Stop, readable_from, stop_of
 from streams.kafka.transport_options import TransportOptions
 from streams.kafka.watchdog import Watchdog
 
@@ -49,27 +52,14 @@ COMPLAIN_EVERY_S: Final = 10.0
 # the poll interval, after which the group would have taken the partitions anyway.
 STUCK_S: Final = 20.0
 
+# A message about all partitions of a topic.
+_ANY_PARTITION: Final = -1
+
 # A fatal error comes as code _FATAL; what happened is in its text only.
 _REFUSALS: Final = tuple(
     KafkaError(code).str()
     for code in (KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE)  # noqa: SLF001 - a published code
 )
-
-
-class Listener(Protocol):
-    """Who hears from the poll thread, in the poll thread."""
-
-    def assigned(self, claims: Sequence[Claim]) -> None:
-        """The group gave partitions. Reading begins with :meth:`PollThread.begin`."""
-
-    def revoked(self, claims: Sequence[Claim], *, lost: bool) -> "Future[None]":
-        """The group takes partitions. The future is done when they may go; nobody waits for it if ``lost``."""
-
-    def handed(self, chunks: Sequence[tuple[Claim, Chunk]]) -> None:
-        """Chunks to be processed."""
-
-    def stopped_reading(self, claim: Claim, reason: str) -> None:
-        """The client cannot go on reading this partition."""
 
 
 class ClientFailed(Exception):
@@ -149,6 +139,10 @@ class PollThread:
         """Stop reading the partition until ``why`` is released. What was handed over still arrives."""
         self._calls.put(lambda consumer: self._hold(consumer, claim, why))
 
+    def stop_reading(self, claim: Claim) -> None:
+        """Read this partition no more, under this claim."""
+        self._calls.put(lambda consumer: self._hold(consumer, claim, Hold.STOPPED))
+
     def release(self, claim: Claim, why: Hold) -> None:
         """Read the partition again, unless something else holds it."""
 
@@ -216,14 +210,25 @@ class PollThread:
 
     def _hand_over(self, consumer: Consumer, messages: Sequence[Message]) -> None:
         read: dict[Claim, list[Message]] = {}
+        stopped: dict[Claim, Stop] = {}
         for message in messages:
+            claim = self._claims.get(_key(message))
             error = message.error()
             if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - a published code
-                self._on_message_error(message, error)
-                continue
-            claim = self._claims.get(_key(message))
-            if claim is not None and claim.cutter is not None:
-                read.setdefault(claim, []).append(message)
+                if claim is not None and (stop := stop_of(message, error)) is not None:
+                    stopped.setdefault(claim, stop)
+                else:
+                    self._on_message_error(message, error)
+            elif claim is not None and claim.cutter is not None and Hold.STOPPED not in claim.holds:
+                if claim in stopped:
+                    stopped[claim] = readable_from(stopped[claim], message)
+                else:
+                    read.setdefault(claim, []).append(message)
+        self._cut(consumer, read)
+        for claim, stop in stopped.items():
+            self._stop(consumer, claim, stop)
+
+    def _cut(self, consumer: Consumer, read: Mapping[Claim, list[Message]]) -> None:
         handed: list[tuple[Claim, Chunk]] = []
         for claim, of_claim in read.items():
             assert claim.cutter is not None
@@ -231,10 +236,21 @@ class PollThread:
                 handed.append((claim, chunk))
                 if claim.backlog.add(chunk, size):
                     self._hold(consumer, claim, Hold.BACKLOG)
+            # Not a mark of the end: the client repeats one while it is still refused.
+            if claim.hindered and any(message.error() is None for message in of_claim):
+                claim.hindered = False
+                self._listener.flowing(claim)
         if handed:
             if failpoint.hit is not None and any(chunk.messages for _, chunk in handed):
                 failpoint.hit("after_poll")
             self._listener.handed(handed)
+
+    def _stop(self, consumer: Consumer, claim: Claim, stop: Stop) -> None:
+        if claim.cutter is None or Hold.STOPPED in claim.holds:
+            return
+        self._hold(consumer, claim, Hold.STOPPED)
+        # Markers of transactions, and what the client has thrown away in a pause, may lie in between.
+        self._listener.stopped_reading(claim, stop._replace(offset=claim.cutter.position))
 
     def _serve(self, consumer: Consumer) -> None:
         while True:
@@ -327,13 +343,11 @@ class PollThread:
     def _on_message_error(self, message: Message, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - a published code
             raise _ProtocolRefused(error.str()) if self._is_refusal(error.str()) else ClientFailed(error.str())
-        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - a published code
-            claim = self._claims.get(_key(message))
-            if claim is not None and claim.cutter is not None:
-                where = f"{claim.topic}/{claim.partition}"
-                reason = f"{where}: offset {claim.cutter.position} is not in the log any more ({error.str()})"
-                self._listener.stopped_reading(claim, reason)
-            return
+        if error.code() in HINDERED:
+            for claim in self._claims.values():
+                if claim.topic == message.topic() and message.partition() in (claim.partition, _ANY_PARTITION):
+                    claim.hindered = True
+                    self._listener.hindered(claim, f"{claim.topic}[{claim.partition}]: {error.str()}")
         now_s = time.monotonic()
         if now_s - self._complained_s.get(error.code(), -COMPLAIN_EVERY_S) >= COMPLAIN_EVERY_S:
             self._complained_s[error.code()] = now_s

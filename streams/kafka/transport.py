@@ -40,7 +40,8 @@ from streams.kafka.faust_seam import (
 )
 from streams.kafka.lease import Chunk
 from streams.kafka.ownership import Ownership
-from streams.kafka.transport_options import Marks, PartitionBlocked, TransportHooks, TransportOptions
+from streams.kafka.standing import PartitionBlocked
+from streams.kafka.transport_options import Marks, TransportHooks, TransportOptions
 
 __all__ = [
     "FAUST_SETTINGS",

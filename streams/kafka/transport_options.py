@@ -6,18 +6,15 @@ partitions is below the time after which Kafka itself would take them.
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from streams.kafka.client_config import MAX_POLL_INTERVAL_MS, KafkaOptions
 from streams.kafka.lease import Lease
+from streams.kafka.standing import Standing, first_start, stop_at, trouble_of
 
 logger = logging.getLogger(__name__)
-
-
-class PartitionBlocked(Exception):
-    """This partition must not be read until an operator has looked; the message says why. Others go on."""
 
 
 class TransportHooks(Protocol):
@@ -26,8 +23,8 @@ class TransportHooks(Protocol):
     async def assigned(self, lease: Lease) -> None:
         """Prepare for ``lease``; its first chunk follows when this has returned, other partitions flow meanwhile.
 
-        Cancelled when the partition is taken away again before that. May raise :class:`PartitionBlocked`; any other
-        exception ends the process.
+        Cancelled when the partition is taken away again before that. May raise
+        :class:`~streams.kafka.standing.PartitionBlocked`; any other exception ends the process.
         """
 
     async def revoked(self, leases: Sequence[Lease], *, lost: bool) -> None:
@@ -61,13 +58,24 @@ class Marks:
     bytes_low: int = 2 * 1024 * 1024
 
 
+async def start_at_earliest(standing: Standing) -> int:
+    """Go on where the group stands, else at the beginning."""
+    stop_at(trouble_of(standing, None))
+    return first_start(standing, "earliest")
+
+
 @dataclass(frozen=True, slots=True)
 class TransportOptions:
-    """Settings of the transport. ``on_fatal`` gets an exit code and a reason, in any thread."""
+    """Settings of the transport.
+
+    ``start_of`` says from which offset a partition is read, given how it stands, or raises
+    :class:`~streams.kafka.standing.PartitionBlocked`; it is asked before ``hooks.assigned``, on the main loop.
+    ``on_fatal`` gets an exit code and a reason, in any thread.
+    """
 
     kafka: KafkaOptions
     hooks: TransportHooks
-    start_at: Literal["earliest", "latest"] = "earliest"
+    start_of: Callable[[Standing], Awaitable[int]] = start_at_earliest
     chunk_records_max: int = 1_000
     chunk_bytes_max: int = 2 * 1024 * 1024
     marks: Marks = Marks()

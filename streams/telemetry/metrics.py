@@ -191,7 +191,9 @@ class Metrics:
         )
         self.partitions_assigned = self._gauge("partitions_assigned", "Partitions owned.", topic=_CONSUMED)
         self.partitions_blocked = self._gauge(
-            "partitions_blocked", "Partitions that are not read until an operator has looked.", topic=_CONSUMED
+            "partitions_blocked",
+            "Partitions that are not read until an operator has looked; `callstream offsets show` says why.",
+            topic=_CONSUMED,
         )
         self.rebalance_seconds = self._histogram(
             "rebalance_seconds",

@@ -10,7 +10,7 @@ from typing import Literal
 import orjson
 
 from streams.contracts.dead_letter import DeadLetter, dead_letter
-from streams.contracts.journal import Held
+from streams.contracts.journal import HeadEntry, Held, JournalKey, encode_entry
 from streams.contracts.outcome import (
     BATCH_ACCEPTED_TYPE,
     BATCH_COMPLETED_TYPE,
@@ -23,6 +23,7 @@ from streams.contracts.outcome import (
     encode_intent_outcome,
 )
 from streams.contracts.request import encode_request
+from streams.kafka.lease import Lease
 from streams.kafka.message import OutMessage
 from streams.lane.actions import Outcomes, Write
 
@@ -62,6 +63,11 @@ class Encoder:
         requests, key = self.topics.requests, account_id.encode()
         messages.extend(OutMessage(requests, encode_request(record), key) for record in write.requests)
         return messages
+
+    def head(self, lease: Lease, offset: int, now_ms: int) -> OutMessage:
+        """The journal's note that ``offset`` of a parcels partition is committed, to be written together with that."""
+        entry = HeadEntry(lease.topic_id, offset, now_ms)
+        return OutMessage(self.topics.journal, encode_entry(entry), str(JournalKey("head")).encode(), lease.partition)
 
     def _outcomes(self, group: Outcomes, account_id: str, now_ms: int) -> Iterator[OutMessage]:
         if group.counted and self.outcomes_level == "batch":

@@ -4,9 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from streams.contracts.journal import HeadEntry, JournalKey, encode_entry
 from streams.kafka.lease import Lease
-from streams.kafka.message import OutMessage
 from streams.worker.clock import boot_s, read_clock
 from streams.worker.lane_runner import LaneRunner
 from streams.worker.owned import OwnedPartition
@@ -45,8 +43,6 @@ class Housekeeping:
         messages = []
         if offset != written and boot_s() - written_at_s >= HEAD_PERIOD_S:
             self._heads[partition.lease] = (boot_s(), offset)
-            head = HeadEntry(partition.lease.topic_id, offset)
-            journal, key = self.runner.encoder.topics.journal, str(JournalKey("head")).encode()
-            messages.append(OutMessage(journal, encode_entry(head), key, partition.lease.partition))
+            messages.append(self.runner.encoder.head(partition.lease, offset, read_clock().wall_ms))
         if messages or offset != partition.submitted_offset:
             self.runner.submit_messages(partition, messages)

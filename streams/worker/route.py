@@ -7,7 +7,7 @@ one dead letter, or has expired, exactly once for readers of committed messages.
 import asyncio
 import contextlib
 from collections import Counter, deque
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from confluent_kafka import Message
@@ -19,7 +19,7 @@ from streams.contracts.parcel import Parcel, Row, encode_parcels
 from streams.intake.reader import Expired, Refused, ValidIntent, read_intent
 from streams.intake.rules import IntakeRules
 from streams.kafka.committer import Committer, LeaseLost
-from streams.kafka.lease import Chunk
+from streams.kafka.lease import Chunk, Lease
 from streams.kafka.message import OutMessage
 from streams.kafka.partitions import partition_of
 from streams.kafka.received import headers_of, offset_of
@@ -44,16 +44,26 @@ class Routed:
 
 
 class Router:
-    """Routes chunks. ``partitions`` is the number of partitions of the parcels topic."""
+    """Routes chunks. ``partitions`` is the number of partitions of the parcels topic.
+
+    ``note`` gives what is to be written together with an offset of an intents partition.
+    """
 
     def __init__(
-        self, rules: IntakeRules, encoder: Encoder, partitions: int, committer: Committer, metrics: Metrics
+        self,
+        rules: IntakeRules,
+        encoder: Encoder,
+        partitions: int,
+        committer: Committer,
+        metrics: Metrics,
+        note: Callable[[Lease, int], Sequence[OutMessage]],
     ) -> None:
         self._rules = rules
         self._encoder = encoder
         self._partitions = partitions
         self._committer = committer
         self._metrics = metrics
+        self._note = note
         self._count_valid = metrics.intents.labels("valid").inc
         self._partition_by_account: dict[str, int] = {}
         self._contiguous = Contiguous()
@@ -74,7 +84,8 @@ class Router:
             if failpoint.hit is not None and routed.messages:
                 failpoint.hit("after_validate")
             step = "dlq" if routed.invalid else ""
-            self._waiting.append(self._committer.submit(chunk.lease, routed.messages, chunk.next, step))
+            messages = [*routed.messages, *self._note(chunk.lease, chunk.next)]
+            self._waiting.append(self._committer.submit(chunk.lease, messages, chunk.next, step))
             while self._waiting and (self._waiting[0].done() or len(self._waiting) >= UNITS_WAITING_MAX):
                 await _committed(self._waiting.popleft())
 

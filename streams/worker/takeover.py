@@ -12,7 +12,8 @@ import structlog
 
 from streams import failpoint
 from streams.kafka.lease import Lease
-from streams.kafka.transport_options import PartitionBlocked
+from streams.kafka.positions import trouble_of_parcels
+from streams.kafka.standing import PartitionBlocked, stop_at
 from streams.lane.instant import Instant
 from streams.lane.lane import Lane
 from streams.lane.reading import Room
@@ -54,7 +55,8 @@ class TakeOver:
         if failpoint.hit is not None:
             failpoint.hit("takeover_begin")
         fold = await self.read_journal(lease.partition)
-        _check_head(lease, fold)
+        if lease.standing is not None:
+            stop_at(trouble_of_parcels(lease.standing, fold.head))
         accounts = list(fold.accounts())
         await self._check_lows(lease, accounts)
         if failpoint.hit is not None:
@@ -134,7 +136,9 @@ class TakeOver:
             await asyncio.wait(partition.requests)
         for owned in partition.lanes.values():
             self.runner.submit(owned, hand_over(owned.lane, read_clock()), read_clock())
-        await self.runner.submit_messages(partition, [])
+        offset = partition.reading.offset.committable()
+        head = self.runner.encoder.head(partition.lease, offset, read_clock().wall_ms)
+        await self.runner.submit_messages(partition, [head])
 
 
 def _left_by(partition: OwnedPartition, *, sent: int = 0, unknown: int = 0) -> GivenUp:
@@ -149,17 +153,3 @@ def gap_of(lease: Lease, lows: Mapping[str, int], log_start: int) -> str:
         f"{lease.topic}[{lease.partition}]: the log begins at {log_start}, but of accounts that are behind {gaps}. "
         "Those parcels are gone: look for the cause (retention.ms of the topic)."
     )
-
-
-def _check_head(lease: Lease, fold: JournalFold) -> None:
-    head = fold.head
-    if head is None:
-        return
-    where = f"{lease.topic}[{lease.partition}]"
-    if lease.first_read:
-        raise PartitionBlocked(
-            f"{where}: the journal says that offset {head.offset} was committed, but the group has no offset. "
-            f"Set the group's offset to {head.offset} to go on where it stopped."
-        )
-    if head.topic_id is not None and lease.topic_id is not None and head.topic_id != lease.topic_id:
-        raise PartitionBlocked(f"{where}: the topic was created anew since the journal was written.")

@@ -8,6 +8,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from streams.kafka.client_config import KafkaOptions
 from streams.kafka.offsets import Offsets
+from streams.kafka.standing import Committed
 from tests.kafka.transport_workers import commit, transactional
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(90)]
@@ -32,12 +33,12 @@ async def test_a_coordinator_that_is_made_and_restarted_answers(kafka_to_break, 
     topic = new_topic(2, at=at)
     asked = offsets(at, group)
     # The first question about groups makes a fresh broker create the topic that answers it.
-    assert (await asked.start_of(topic, 0, "earliest")).first_read
+    assert (await asked.standing_of(topic, 0)).committed is None
     commit(at, group, topic, {0: 0})
-    assert not (await asked.start_of(topic, 0, "earliest")).first_read
+    assert (await asked.standing_of(topic, 0)).committed == Committed(0)
     kafka_to_break.nodes[0].restart()
-    assert not (await asked.start_of(topic, 0, "earliest")).first_read
-    assert (await asked.start_of(topic, 1, "latest")).first_read
+    assert (await asked.standing_of(topic, 0)).committed == Committed(0)
+    assert (await asked.standing_of(topic, 1)).committed is None
 
 
 async def test_an_offset_that_is_about_to_be_committed_is_waited_for(bootstrap, new_topic, offsets):
@@ -50,8 +51,9 @@ async def test_an_offset_that_is_about_to_be_committed_is_waited_for(bootstrap, 
     outsider = Consumer({"bootstrap.servers": bootstrap, "group.id": group}).consumer_group_metadata()
     producer.send_offsets_to_transaction([TopicPartition(topic, 0, 1)], outsider, 10)
     asked = offsets(bootstrap, group)
-    waiting = asyncio.create_task(asked.start_of(topic, 0, "earliest"))
-    assert (await asked.start_of(topic, 1, "earliest")).offset == 0, "the other partition waits for nobody"
+    waiting = asyncio.create_task(asked.standing_of(topic, 0))
+    assert (await asked.standing_of(topic, 1)).committed == Committed(0), "the other partition waits for nobody"
     assert not waiting.done()
     await asyncio.to_thread(producer.commit_transaction, 10)
-    assert (await waiting).offset == 1
+    stands = await waiting
+    assert (stands.committed, stands.log_end, stands.stable_end) == (Committed(1), 2, 2)

@@ -14,7 +14,8 @@ from scripts.kafka import Cluster
 from streams.contracts.exits import ExitCode, OperatorError
 from streams.kafka import chunks, client_config, poll_thread
 from streams.kafka.lease import Lease
-from streams.kafka.transport import Marks, PartitionBlocked
+from streams.kafka.standing import Committed, PartitionBlocked, Standing, first_start
+from streams.kafka.transport import Marks
 from tests.kafka.transport_workers import (
     PROTOCOLS,
     Worker,
@@ -256,25 +257,28 @@ async def test_a_committed_offset_outside_the_log_blocks_the_partition(
     async with running(worker):
         await worker.until(lambda: bool(worker.positions()) and len(worker.owned.blocked()) == 2)
         blocked = worker.owned.blocked()
-    assert "[40, 50) is gone" in blocked[(topic, 0)]
-    assert "[100, 500) was never written" in blocked[(topic, 1)]
+    assert "10 offsets [40, 50) are gone" in blocked[(topic, 0)]
+    assert "400 offsets [100, 500) were read and committed, and the log does not have them" in blocked[(topic, 1)]
     assert worker.offsets() == {2: list(range(60, 100))}
     (lease,) = worker.by_lease()
-    assert (lease.start_offset, lease.first_read, lease.topic_id is None) == (60, False, False)
+    assert lease.standing is not None
+    assert (lease.start_offset, lease.standing.committed, lease.topic_id is None) == (60, Committed(60), False)
 
 
 @pytest.mark.faults("F9")
 async def test_a_first_read_starts_where_the_settings_say(bootstrap: str, new_topic: Any, group: str) -> None:
     topic = new_topic(1)
     fill(bootstrap, topic, partitions=1, records=10)
-    worker = Worker(bootstrap, topic, group, "auto", start_at="latest")
+
+    async def start_of(standing: Standing) -> int:
+        return first_start(standing, "latest")
+
+    worker = Worker(bootstrap, topic, group, "auto", start_of=start_of)
     async with running(worker):
         await worker.until(lambda: bool(worker.assigned_at_s))
         fill(bootstrap, topic, partitions=1, records=5)
         await worker.until(lambda: worker.records() == 5)
     assert worker.offsets() == {0: [10, 11, 12, 13, 14]}
-    (lease,) = worker.assigned_at_s
-    assert lease.first_read
 
 
 async def test_a_revoke_beyond_its_time_ends_the_process(bootstrap: str, new_topic: Any, group: str) -> None:

@@ -66,7 +66,7 @@ def chunk(*values, start=100, owner=None):
 
 
 def router(committer=None, metrics=None):
-    return Router(RULES, Encoder(TOPICS, EVENT_SOURCE), PARTITIONS, committer, metrics or new_metrics())
+    return Router(RULES, Encoder(TOPICS, EVENT_SOURCE), PARTITIONS, committer, metrics or new_metrics(), lambda *_: ())
 
 
 def routed(*values):

@@ -18,7 +18,7 @@ from streams.contracts.journal import (
     TokensEntry,
     encode_entry,
 )
-from streams.kafka.transport_options import PartitionBlocked
+from streams.kafka.standing import Committed, PartitionBlocked, Standing
 from streams.lane.reading import Room
 from streams.lane.recovery import FOREIGN_POST_S, JournalFold
 from streams.lane.tokens import CRASH_RUN_S
@@ -143,31 +143,40 @@ def test_a_token_that_was_handed_over_is_used_again(play):
 HEAD = HeadEntry("topic-1", 40)
 
 
+def parcels_at(committed, *, start=0, end=100, topic_id="topic-1"):
+    return Standing("parcels", 0, committed, start, end, end, topic_id, 6)
+
+
 @pytest.mark.parametrize(
-    ("start", "words"),
+    ("head", "standing", "words"),
     [
+        pytest.param(HEAD, parcels_at(None), r"60 offsets \[40, 100\) may not", id="an offset that is gone"),
         pytest.param(
-            {"first_read": True, "topic_id": "topic-1"}, "offset 40 was committed", id="an offset that is gone"
+            HEAD, parcels_at(Committed(40), topic_id="topic-2"), "created anew", id="another topic of the same name"
         ),
-        pytest.param({"start": 40, "topic_id": "topic-2"}, "created anew", id="another topic of the same name"),
+        pytest.param(
+            HEAD, parcels_at(Committed(40, ours=True), end=30), r"10 offsets \[30, 40\)", id="a log that was cut"
+        ),
+        pytest.param(None, parcels_at(None, start=7), r"7 offsets \[0, 7\) are gone", id="gone before a first read"),
     ],
 )
 @pytest.mark.faults("F9", "F10")
-def test_a_journal_that_contradicts_the_group_blocks_the_partition(play, start, words):
+def test_a_journal_that_contradicts_kafka_blocks_the_partition(play, head, standing, words):
     async def story():
         shell = Shell()
+        fold = fold_of((JournalKey("head"), head)) if head else JournalFold()
         with pytest.raises(PartitionBlocked, match=words):
-            await take_over_of(shell, fold_of((JournalKey("head"), HEAD))).assigned(lease(**start))
+            await take_over_of(shell, fold).assigned(lease(standing=standing))
         assert not shell.runner.partitions
 
     play(story)
 
 
 @pytest.mark.parametrize("topic_id", [pytest.param("topic-1", id="same"), pytest.param(None, id="old broker")])
-def test_a_journal_that_agrees_with_the_group_blocks_nothing(play, topic_id):
+def test_a_journal_that_agrees_with_kafka_blocks_nothing(play, topic_id):
     async def story():
         shell = Shell()
-        owner = lease(start=40, topic_id=topic_id)
+        owner = lease(start=40, standing=parcels_at(Committed(40, ours=True, topic_id=topic_id), topic_id=topic_id))
         await take_over_of(shell, fold_of((JournalKey("head"), HEAD))).assigned(owner)
         assert owner in shell.runner.partitions
 
