@@ -143,7 +143,7 @@ def reset(
 
     Says what will be lost and what read again. With --execute the group's offset, the journal's note of it and a record
     of the decision are written in one transaction. All workers must have stopped: Kafka changes no offset of a group
-    that has members. `callstream verify` reports what was given up here as accepted.
+    that has members.
 
     Exits with 0 if done or only asked, 3 if it cannot be done as things stand, 2 if it makes no sense, 1 if Kafka
     cannot be asked.
