@@ -91,13 +91,7 @@ def create_app(settings: Settings) -> WorkerProcess:
         _lane_factory(settings, accounts),
         Room(settings.worker_intents_max),
     )
-    journal = settings.kafka.topics.journal
-    intents = IntentsPositions(
-        journal,
-        settings.kafka.start_at,
-        lambda: read_positions(kafka, journal, INTENTS_JOURNAL_PARTITION),
-        to_route,
-    )
+    intents = _intents_positions(kafka, settings.kafka, to_route)
     hooks = PartitionHooks(settings.kafka.topics.parcels, intents, take_over, to_route, to_lanes, metrics)
     app = faust.App("callstream", **FAUST_SETTINGS)
     transport = TransportOptions(
@@ -125,6 +119,13 @@ def create_app(settings: Settings) -> WorkerProcess:
         require_topics=_topics_check(kafka, settings.kafka),
     )
     return process
+
+
+def _intents_positions(options: KafkaOptions, kafka: KafkaSettings, committer: Committer) -> IntentsPositions:
+    journal = kafka.topics.journal
+    return IntentsPositions(
+        journal, kafka.start_at, lambda: read_positions(options, journal, INTENTS_JOURNAL_PARTITION), committer
+    )
 
 
 def _topics_check(options: KafkaOptions, kafka: KafkaSettings) -> Callable[[], None]:
