@@ -97,6 +97,10 @@ def consumer_config(options: KafkaOptions, protocol: GroupProtocol) -> dict[str,
             # librdkafka refuses a poll interval below the session timeout.
             "max.poll.interval.ms": max(MAX_POLL_INTERVAL_MS, session_ms),
         }
+    else:
+        # The broker's default counts partitions of both topics together: of two workers, one gets all intents and the
+        # other all lanes. By ranges each topic is shared evenly; a join moves up to twice as many partitions.
+        membership["group.remote.assignor"] = "range"
     return _config(options, tuning, _READING | membership | {"group.id": options.group_id}, _PRODUCER_ONLY)
 
 

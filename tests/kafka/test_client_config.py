@@ -103,3 +103,8 @@ def test_a_short_session_has_three_heartbeats(session_s, heartbeat_ms):
     short = KafkaOptions("127.0.0.1:1", "group", "worker-0", session_timeout_s=session_s)
     assert BUILDERS["classic"](short)["heartbeat.interval.ms"] == heartbeat_ms
     assert "heartbeat.interval.ms" not in BUILDERS["consumer"](short)
+
+
+def test_both_stages_are_shared_evenly_where_the_broker_assigns():
+    assert client_config.consumer_config(OPTIONS, "consumer")["group.remote.assignor"] == "range"
+    assert "group.remote.assignor" not in client_config.consumer_config(OPTIONS, "classic")
