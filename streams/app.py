@@ -98,7 +98,9 @@ def create_app(settings: Settings) -> WorkerProcess:
         kafka=kafka, hooks=hooks, start_of=hooks.start_of, revoke_timeout_s=REVOKE_BOUND_S, on_fatal=on_fatal
     )
     ownership = install(app, transport)
-    recaller = Recaller(runner, lambda lease: RecallReader(kafka, lease.topic, lease.partition), ownership.block)
+    recaller = Recaller(
+        runner, lambda lease: RecallReader(kafka, lease.topic, lease.partition), ownership.block, log_start
+    )
     router = Router(
         intake_rules(settings, accounts), encoding, settings.kafka.partitions, to_route, metrics, intents.note
     )

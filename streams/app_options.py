@@ -76,4 +76,5 @@ def lane_options(settings: Settings, account_id: str, account: Account | None) -
         expiry_margin_ms=round(settings.api.post_deadline_s * 1000),
         statuses=account.statuses if account else settings.statuses,
         status_deadline_s=settings.status_deadline_s,
+        blocked=account is None,
     )

@@ -71,7 +71,7 @@ class Lane(LaneState):
         return bool(self.window) or len(self.batches) > len(self.held)
 
     def _mint_at(self, now: Instant) -> float:
-        if self.paused or not self._wants_requests:
+        if self.paused or self.options.blocked or not self._wants_requests:
             return float("inf")
         return self.tokens.mint_at(now)
 

@@ -18,6 +18,7 @@ def _priority_offsets_ms() -> Mapping[Priority, int]:
 class LaneOptions:
     """Settings of one account's lane. Defaults are those of the settings file.
 
+    ``blocked`` is an account without credentials: nothing can be asked for, what it has ends with time.
     ``cursor_runs_max`` bounds the runs in a journaled cursor, ``carry_records_max`` the intents in a carry record.
     ``expiry_margin_ms`` equals the POST deadline: what would end before its POST must have been answered is not sent.
     """
@@ -36,5 +37,6 @@ class LaneOptions:
     expiry_margin_ms: int = 30_000
     statuses: StatusMode = "all"
     status_deadline_s: float = 1800.0
+    blocked: bool = False
     cursor_runs_max: int = RUNS_MAX
     carry_records_max: int = 100

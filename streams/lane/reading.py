@@ -181,6 +181,10 @@ class Reading:
         position = self.offset.position
         return position - min((lane.mark for lane in self.recalled if lane.mark is not None), default=position)
 
+    def lows(self) -> dict[str, int]:
+        """From where each account that is behind would have to be read after a crash."""
+        return {lane.options.account_id: lane.cursor.entry().low.offset for lane in self.behind}
+
     def behind_s(self, now: Instant) -> float:
         """The age of the oldest parcel that an account which is behind still needs."""
         since_ms = (

@@ -164,6 +164,8 @@ class LaneObserver:
 
 
 def _state_of(owned: OwnedLane) -> str:
+    if owned.lane.options.blocked:
+        return "blocked"
     if owned.lane.paused:
         return "paused"
     return "full" if owned.partition.reading.full(owned.lane) else "running"

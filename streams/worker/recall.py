@@ -5,7 +5,7 @@ whatever goes wrong with it concerns only the accounts that are behind.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -24,6 +24,16 @@ log = structlog.stdlib.get_logger(__name__)
 PAUSES = 3.0
 PAUSE_MIN_S = 0.01
 
+# How often the beginnings of logs are looked at, and which share of a log next to its beginning is too near.
+LOOK_S = 60.0
+NEAR_SHARE = 0.1
+
+
+def near_log_start(lows: Mapping[str, int], log_start: int, position: int) -> dict[str, int]:
+    """Accounts whose place is in the first tenth of a log of which something has been deleted already."""
+    near = log_start + NEAR_SHARE * (position - log_start)
+    return {account_id: low for account_id, low in lows.items() if log_start > 0 and low <= near}
+
 
 @dataclass(eq=False, slots=True)
 class Recaller:
@@ -32,6 +42,24 @@ class Recaller:
     runner: LaneRunner
     open_reader: Callable[[Lease], RecallReader]
     block: Callable[[Lease, str], None]
+    log_start: Callable[[Lease], Awaitable[int]]
+
+    async def run(self) -> None:
+        """Warn of logs that are about to lose what an account which is behind still needs, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            for partition in [each for each in self.runner.partitions.values() if each.reading.behind]:
+                start = await self.log_start(partition.lease)
+                lows = near_log_start(partition.reading.lows(), start, partition.reading.offset.position)
+                for account_id, low in lows.items():
+                    log.error(
+                        "recall_near_log_start",
+                        account_id=account_id,
+                        partition=partition.lease.partition,
+                        low=low,
+                        log_start=start,
+                        remedy="raise retention.ms of the parcels topic, and see why the account cannot submit",
+                    )
 
     def tend(self, partition: OwnedPartition, now: Instant) -> None:
         """Let accounts fall behind that hold the offset for too long, and those catch up that can. Once a second."""

@@ -72,6 +72,13 @@ class TakeOver:
             if write.entries or write.outcomes:
                 self.runner.submit(owned, write, read_clock())
         self.runner.partitions[lease] = partition
+        for account_id in (name for name, owned in partition.lanes.items() if owned.lane.options.blocked):
+            log.warning(
+                "account_blocked",
+                account_id=account_id,
+                reason="no_credentials",
+                remedy="configure the account again, or let what it has end with its calls",
+            )
         self.runner.touch(partition.lanes.values())
         if failpoint.hit is not None:
             failpoint.hit("takeover_end")

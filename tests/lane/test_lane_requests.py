@@ -174,6 +174,16 @@ def test_one_that_expired_in_the_window_does_not_hold_back_the_next_of_its_pair(
     assert [one.row.source_offset for one in driven.post(0.95).held] == [1]
 
 
+def test_an_account_without_credentials_asks_for_nothing_and_what_it_has_ends():
+    driven = Driven(new_lane(blocked=True))
+    driven.offer([row(0), row(1, ends_at=START.wall_ms + 2 * MINUTE_MS)])
+    assert driven.lane.wake_at(START) < float("inf")
+    driven.step()
+    assert driven.step(2 * 60.0) == []
+    assert [said(write)[0][0] for write in driven.writes] == [Status.EXPIRED]
+    assert driven.lane.wake_at(driven.now) > driven.now.boot_s
+
+
 @pytest.mark.faults("F49")
 def test_a_token_that_is_gone_when_its_post_may_leave_is_replaced():
     driven = Driven(minted_lane())

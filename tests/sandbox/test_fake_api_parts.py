@@ -317,6 +317,7 @@ def test_a_plan_is_read_from_its_text():
         pytest.param("429=0.6,post.500=0.6", "add up to more than 1", id="too-much"),
         pytest.param("retry_after=soon", "number of seconds", id="seconds"),
         pytest.param("burst429=20", "SECONDS@START", id="burst"),
+        pytest.param("burst429=20@30/", "SECONDS@START/ACCOUNT", id="burst of nobody"),
     ],
 )
 def test_a_plan_that_is_not_understood_is_an_error(spec, complaint):
@@ -327,12 +328,12 @@ def test_a_plan_that_is_not_understood_is_an_error(spec, complaint):
 def test_faults_come_at_their_rate_and_by_the_seed():
     plan = FaultPlan.parse("429=0.1,post.500=0.2")
     dice, again = Dice(plan, 5), Dice(plan, 5)
-    throws = [dice.throw("post", 0) for _ in range(2000)]
-    assert throws == [again.throw("post", 0) for _ in range(2000)]
+    throws = [dice.throw("post", "an account", 0) for _ in range(2000)]
+    assert throws == [again.throw("post", "an account", 0) for _ in range(2000)]
     counts = Counter(fault.name if fault else None for fault in throws)
     assert 150 <= counts["429"] <= 250
     assert 330 <= counts["500"] <= 470
-    assert all(dice.throw("mint", 0) is None for _ in range(100))
+    assert all(dice.throw("mint", "an account", 0) is None for _ in range(100))
 
 
 def test_a_burst_hits_everything_but_tokens_while_it_lasts():
@@ -343,6 +344,16 @@ def test_a_burst_hits_everything_but_tokens_while_it_lasts():
         seen.append(fake.post(token, [record()]).status)
         fake.now_s += 10
     assert seen == [200, 200, 200, 429, 429, 200]
+
+
+@pytest.mark.parametrize(
+    ("account_id", "hit"),
+    [pytest.param("an-account", True, id="its own"), pytest.param("another", False, id="of another")],
+)
+def test_a_burst_may_hit_one_account_alone(account_id, hit):
+    dice = Dice(FaultPlan.parse("burst429=20@30/An-Account"), 5)
+    assert bool(dice.throw("post", account_id, 31)) is hit
+    assert not dice.throw("post", account_id, 50)
 
 
 @pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if "post" in fault.kinds])

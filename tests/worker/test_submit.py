@@ -4,6 +4,7 @@ import asyncio
 
 import orjson
 import pytest
+import structlog
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from streams.contracts.command import Command, encode_command
@@ -41,6 +42,7 @@ class Log:
         self.error = None
         self.blocked = []
         self.samples = []
+        self.start = 0
 
     def open(self, owner):
         self.opened += 1
@@ -60,6 +62,9 @@ class Log:
 
     async def close(self):
         self.closed += 1
+
+    async def starts_at(self, owner):
+        return self.start
 
     def block(self, owner, reason):
         self.blocked.append((owner, reason))
@@ -82,7 +87,7 @@ def keeping(play):
     def run(story, **options):
         async def with_housekeeping():
             shell, log = Shell(**options), Log()
-            recaller = Recaller(shell.runner, log.open, log.block)
+            recaller = Recaller(shell.runner, log.open, log.block, log.starts_at)
             housekeeping = Housekeeping(shell.runner, recaller, lambda: log.samples.append(None))
             task = asyncio.ensure_future(housekeeping.run())
             await story(shell, log)
@@ -184,7 +189,7 @@ def test_the_offset_does_not_go_back_when_several_catch_up_together(play):
             shell.runner.fell_behind(owned, shell.partition.reading.fall_behind(owned.lane), read_clock())
             shell.runner.submit(owned, owned.lane._expired(owned.lane.window.take(1)), read_clock())
         log.publish(shell, 2, parcel(row(2), account=OTHER_ACCOUNT), parcel(row(3)))
-        Recaller(shell.runner, log.open, log.block).tend(shell.partition, read_clock())
+        Recaller(shell.runner, log.open, log.block, log.starts_at).tend(shell.partition, read_clock())
         offsets = [unit.next_offset or 0 for unit in shell.committer.units if unit.next_offset is not None]
         assert offsets == sorted(offsets)
         assert offsets[-1] == 3
@@ -213,6 +218,32 @@ def test_an_error_of_recall_concerns_only_those_that_are_behind(keeping, error, 
         assert not shell.fatal
 
     keeping(story, intents_max=2)
+
+
+@pytest.mark.parametrize(
+    ("start", "warned"),
+    [
+        pytest.param(0, False, id="nothing was deleted yet"),
+        pytest.param(5, False, id="far"),
+        pytest.param(8, True, id="near"),
+        pytest.param(12, True, id="gone"),
+    ],
+)
+def test_a_log_that_is_about_to_lose_what_is_needed_is_told(play, start, warned):
+    async def story():
+        shell, log = Shell(intents_max=2), Log()
+        log.start = start
+        log.publish(shell, 0, *(parcel(account=OTHER_ACCOUNT) for _ in range(10)), parcel(*rows(2)), parcel(row(2)))
+        shell.partition.reading.offset.read_to(40)
+        recaller = Recaller(shell.runner, log.open, log.block, log.starts_at)
+        watching = asyncio.ensure_future(recaller.run())
+        with structlog.testing.capture_logs() as logs:
+            await asyncio.sleep(61)  # virtual
+        watching.cancel()
+        told = [(entry["account_id"], entry["low"]) for entry in logs if entry["event"] == "recall_near_log_start"]
+        assert told == ([(ACCOUNT, 10)] if warned else [])
+
+    play(story)
 
 
 def test_recall_ends_with_its_partition(keeping):

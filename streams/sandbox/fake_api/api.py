@@ -130,7 +130,7 @@ class Api:
         return self._done(reply)
 
     def _mint(self, call: Call, account_id: str) -> Reply:
-        fault = self._throw("mint", call)
+        fault = self._throw("mint", call, account_id)
         if fault and not fault.applied:
             return self._faulty(fault)
         flaw = self._credentials_flaw(call, account_id)
@@ -172,7 +172,7 @@ class Api:
             return _reply(403, _FORBIDDEN)
         if not self._tokens.take(token, call.received.mono_s):
             return self._limited()
-        fault = self._throw(kind, call)
+        fault = self._throw(kind, call, account_id)
         if fault and not fault.applied:
             return self._faulty(fault)
         reply = (self._create if kind == "post" else self._check)(call, version, account_id)
@@ -206,8 +206,8 @@ class Api:
         reply.entry |= {"batch_id": batch_id}
         return reply
 
-    def _throw(self, kind: Kind, call: Call) -> Fault | None:
-        return self._dice.throw(kind, call.received.mono_s - self._started.mono_s)
+    def _throw(self, kind: Kind, call: Call, account_id: str) -> Fault | None:
+        return self._dice.throw(kind, account_id, call.received.mono_s - self._started.mono_s)
 
     def _faulty(self, fault: Fault, reply: Reply | None = None) -> Reply:
         if fault.status is not None:

@@ -54,10 +54,20 @@ _SETTINGS: Final = ("burst429", "failed", "masked", "retry_after")
 
 
 class Burst(NamedTuple):
-    """For ``length_s`` from ``start_s`` after the start, every POST and status check is answered 429."""
+    """For ``length_s`` from ``start_s`` after the start, every POST and status check is answered 429.
+
+    With an ``account_id`` only those of that account are.
+    """
 
     length_s: float
     start_s: float
+    account_id: str | None = None
+
+    def hits(self, kind: Kind, account_id: str, running_s: float) -> bool:
+        """Whether this request meets it."""
+        if kind == "mint" or self.account_id not in {None, account_id}:
+            return False
+        return self.start_s <= running_s < self.start_s + self.length_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +118,10 @@ class Dice:
         self._plan = plan
         self._random = {kind: Random(f"{seed}/{kind}") for kind in KINDS}
 
-    def throw(self, kind: Kind, running_s: float) -> Fault | None:
+    def throw(self, kind: Kind, account_id: str, running_s: float) -> Fault | None:
         """Return what goes wrong with this request, if anything. ``running_s`` is the time since the start."""
         burst = self._plan.burst
-        if burst and kind != "mint" and burst.start_s <= running_s < burst.start_s + burst.length_s:
+        if burst and burst.hits(kind, account_id, running_s):
             return FAULTS["429"]
         shares = self._plan.rates.get(kind)
         if not shares:
@@ -164,11 +174,15 @@ def _seconds(name: str, value: str) -> float:
 
 
 def _burst(value: str) -> Burst:
-    length, at, start = value.partition("@")
+    when, for_one, account_id = value.partition("/")
+    length, at, start = when.partition("@")
     length_s, start_s = _number(length), _number(start)
-    if not at or length_s is None or start_s is None:
-        raise ValueError(f"burst429={value}: must be SECONDS@START, as in 20@30 (20 s of 429, 30 s after the start)")
-    return Burst(length_s, start_s)
+    if not at or length_s is None or start_s is None or (for_one and not account_id):
+        raise ValueError(
+            f"burst429={value}: must be SECONDS@START, as in 20@30 (20 s of 429, 30 s after the start), "
+            "or SECONDS@START/ACCOUNT for one account alone"
+        )
+    return Burst(length_s, start_s, account_id.lower() if for_one else None)
 
 
 def _number(text: str) -> float | None:
