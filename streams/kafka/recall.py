@@ -19,7 +19,6 @@ from streams.kafka.received import offset_of
 PIECE_BYTES_MAX: Final = 256 * 1024
 PIECE_MESSAGES_MAX: Final = 500
 _WAIT_S: Final = 0.2
-_LOOKUP_TIMEOUT_S: Final = 10.0
 # What is fetched ahead is thrown away at every leap, and there may be a reader for each partition.
 _AHEAD: Final[dict[str, Any]] = {"queued.min.messages": 1_000, "queued.max.messages.kbytes": 2_048}
 # The library's own codes begin with an underscore and are public all the same.
@@ -72,10 +71,6 @@ class RecallReader:
         """
         return await asyncio.to_thread(self._read, start, end)
 
-    async def log_start(self) -> int:
-        """The first offset that the log still has."""
-        return await asyncio.to_thread(self._log_start)
-
     async def close(self) -> None:
         """End, after a read that is still under way."""
         await asyncio.to_thread(self._close)
@@ -114,11 +109,6 @@ class RecallReader:
         elif error.code() not in _PASSING:
             raise KafkaException(error)
         return False
-
-    def _log_start(self) -> int:
-        with self._lock:
-            place = TopicPartition(self._topic, self._partition)
-            return int(self._consumer.get_watermark_offsets(place, timeout=_LOOKUP_TIMEOUT_S)[0])
 
     def _close(self) -> None:
         with self._lock:
