@@ -98,9 +98,7 @@ def create_app(settings: Settings) -> WorkerProcess:
         kafka=kafka, hooks=hooks, start_of=hooks.start_of, revoke_timeout_s=REVOKE_BOUND_S, on_fatal=on_fatal
     )
     ownership = install(app, transport)
-    recaller = Recaller(
-        runner, lambda lease: RecallReader(kafka, lease.topic, lease.partition), ownership.block, log_start
-    )
+    recaller = Recaller(runner, _recall_reader(kafka), ownership.block, log_start)
     router = Router(
         intake_rules(settings, accounts), encoding, settings.kafka.partitions, to_route, metrics, intents.note
     )
@@ -151,6 +149,10 @@ async def _chunks(stream: StreamT[Chunk]) -> AsyncIterator[Chunk]:
 def _observe_requests(metrics: Metrics) -> Observe:
     seconds_of = {kind: metrics.request_seconds.labels(kind).observe for kind in get_args(RequestKind)}
     return lambda kind, _status, seconds: seconds_of[kind](seconds)
+
+
+def _recall_reader(kafka: KafkaOptions) -> Callable[[Lease], RecallReader]:
+    return lambda lease: RecallReader(kafka, lease.topic, lease.partition)
 
 
 def _journal_reader(kafka: KafkaOptions, topic: str) -> ReadJournal:

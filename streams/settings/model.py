@@ -49,7 +49,9 @@ class Settings(BaseSettings):
     retry: RetrySettings = Field(default_factory=RetrySettings)
     lane: LaneSettings = Field(default_factory=LaneSettings)
     worker_intents_max: int = Field(
-        400_000, ge=1, description="Intents that wait in memory, over all lanes of a worker."
+        400_000,
+        ge=1,
+        description="Intents that wait in memory, over all lanes of a worker; the fullest lanes are passed over first.",
     )
     statuses: Statuses = Field(
         "all", description="`all`: every batch is checked to its end; `best_effort`: when the budget allows; `none`."

@@ -270,7 +270,11 @@ class RetrySettings(_Section):
 class LaneSettings(_Section):
     """Bounds of one account's work in its worker."""
 
-    intents_max: int = Field(100_000, ge=1, description="Intents that wait in memory; beyond it, reading pauses.")
+    intents_max: int = Field(
+        100_000,
+        ge=1,
+        description="Intents that wait in memory; beyond it, the account is passed over and read again later.",
+    )
     in_flight_max_per_token: int = Field(
         2, ge=1, le=60, description="POSTs at a time; bounds the duplicates of a crash."
     )

@@ -27,6 +27,11 @@ class Housekeeping:
 
     async def run(self) -> None:
         """Keep house until cancelled."""
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._keep())
+            both.create_task(self.recaller.run())
+
+    async def _keep(self) -> None:
         while True:
             await asyncio.sleep(PERIOD_S)
             partitions = [p for p in self.runner.partitions.values() if not p.draining]

@@ -80,12 +80,7 @@ class WorkerProcess:
             return ExitCode.CRASH
         tasks = [
             loop.create_task(self._until_failure(work))
-            for work in (
-                self.runner.run(),
-                self.housekeeping.run(),
-                self.housekeeping.recaller.run(),
-                heartbeat(self.health, self.metrics),
-            )
+            for work in (self.runner.run(), self.housekeeping.run(), heartbeat(self.health, self.metrics))
         ]
         log.info("worker_started", version=__version__, instance=self.instance)
         await self.app.start()

@@ -49,6 +49,8 @@ class Recaller:
         while True:
             await asyncio.sleep(LOOK_S)
             for partition in [each for each in self.runner.partitions.values() if each.reading.behind]:
+                if partition.draining:
+                    continue
                 start = await self.log_start(partition.lease)
                 lows = near_log_start(partition.reading.lows(), start, partition.reading.offset.position)
                 for account_id, low in lows.items():
