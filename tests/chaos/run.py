@@ -57,6 +57,7 @@ def run_in(plot: Plot, directory: Path) -> dict[str, Any]:
         stack.callback(afterwards.close)
         found = collect(made.world, afterwards, crashes=False)
         outcomes.read_to_end()
+        print(f"the reader beside the run was given {outcomes.again} messages again", file=sys.stderr, flush=True)
         if Counter(outcomes.all) != Counter(afterwards.all):
             more, less = (
                 Counter(outcomes.all) - Counter(afterwards.all),

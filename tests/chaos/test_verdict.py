@@ -74,6 +74,13 @@ def test_what_was_in_flight_at_a_kill_may_be_applied_twice():
     assert (told["verdict"], told["applied_twice"], told["in_flight_at_kills"]) == ("valid", 1, 1)
 
 
+def test_what_is_held_is_counted_in_batches():
+    found = artefacts()
+    found.outcomes.append(outcome(1, "unresolved"))
+    told = judge(evidence(plot=Plot(60, 1, policy="hold", rate=2)), found)
+    assert (told["verdict"], told["unresolved"], told["in_flight_at_kills"]) == ("valid", 1, 1)
+
+
 @pytest.mark.parametrize(
     ("named", "changes", "change"),
     [

@@ -57,6 +57,7 @@ def judge(evidence: Evidence, found: Artefacts) -> dict[str, Any]:
     unresolved = _unresolved(found)
     problems = [*evidence.problems, *_problems(evidence, found, twice, in_flight, unresolved)]
     kinds = Counter(each.kind for each in evidence.fired)
+    batch_of = _batch_of(found)
     return {
         "verdict": "invalid" if problems else "valid",
         "lost": sum(finding.name in _LOST for finding in evidence.findings) + evidence.pending,
@@ -66,9 +67,10 @@ def judge(evidence: Evidence, found: Artefacts) -> dict[str, Any]:
         "pauses": kinds[Kind.PAUSE],
         "broker_restarts": sum(kinds[kind] for kind in _BROKER_BACK),
         "intents": evidence.published,
-        "unit": "batches in applied_twice and in_flight_at_kills, intents elsewhere",
+        "unit": "batches in applied_twice, in_flight_at_kills and unresolved, intents elsewhere",
         "applied_twice_intents": sum(len(found.journal[ref].sources) for ref in twice if ref in found.journal),
-        "unresolved": len(unresolved),
+        "unresolved": len({batch_of.get(source, str(source)) for source in unresolved}),
+        "unresolved_intents": len(unresolved),
         "flagged": len({each.source for each in found.outcomes if each.final and each.possible_duplicate}),
         "finals": dict(finals),
         "terms": kinds[Kind.TERM],
@@ -84,9 +86,13 @@ def judge(evidence: Evidence, found: Artefacts) -> dict[str, Any]:
     }
 
 
+def _batch_of(found: Artefacts) -> dict[Source, str]:
+    return {source: ref for ref, story in found.journal.items() for source in story.sources}
+
+
 def applied_twice(found: Artefacts) -> set[str]:
     """The batches of which the API applied an intent more than once."""
-    batch_of = {source: ref for ref, story in found.journal.items() for source in story.sources}
+    batch_of = _batch_of(found)
     sources = {(intent.receiver, intent.starts_at): source for source, intent in found.intents.items()}
     times: Counter[Source] = Counter()
     for line in found.ledger:
@@ -152,7 +158,7 @@ def _problems(
     if evidence.plot.policy == "hold":
         if twice:
             yield f"{len(twice)} batches were applied twice under the policy hold"
-        batch_of = {source: ref for ref, story in found.journal.items() for source in story.sources}
+        batch_of = _batch_of(found)
         if strange := {batch_of.get(source, "none") for source in unresolved} - in_flight:
             yield f"{len(strange)} batches are unresolved though nothing happened to their owner: {sorted(strange)[:3]}"
     elif unresolved:

@@ -32,6 +32,7 @@ class Follower:
                 "log_level": 0,
             }
         )
+        self.again = 0
         self._bootstrap = bootstrap
         self._topic = topic
         self._take = take
@@ -54,6 +55,7 @@ class Follower:
             assert offset is not None
             if offset < self._positions[partition]:
                 # The client may deliver again what it fetched before a broker came back.
+                self.again += 1
                 return 0
             self._positions[partition] = offset + 1
             self._take(message)
@@ -123,6 +125,11 @@ class Outcomes:
 
     def read_to_end(self) -> None:
         self._follower.read_to_end()
+
+    @property
+    def again(self) -> int:
+        """Messages that the client delivered a second time; they count once."""
+        return self._follower.again
 
     def close(self) -> None:
         self._follower.close()
