@@ -1,5 +1,6 @@
 """The proxy's weather, against sockets: what chaos believes of it must be so."""
 
+import gc
 import socket
 import threading
 from contextlib import suppress
@@ -94,3 +95,18 @@ def test_the_end_of_a_connection_is_carried_too(proxy, echo):
         taken.shutdown(socket.SHUT_WR)
         assert read(taken, 4) == b"last"
         assert taken.recv(1) == b""
+
+
+def test_nothing_stays_open_when_it_ends_with_connections(echo):
+    with Proxy() as proxy:
+        link = proxy.link(echo)
+        taken = [connect(link) for _ in range(20)]
+        for each in taken:
+            each.sendall(b"a")
+            assert read(each, 1) == b"a"
+        proxy.become(link, Weather.SILENT)
+    for each in taken:
+        with each, suppress(ConnectionResetError):
+            assert each.recv(1) == b""
+    # What was not closed would say so now, and a warning is an error.
+    gc.collect()
