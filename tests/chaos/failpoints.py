@@ -20,7 +20,7 @@ from scripts.kafka import free_port
 from streams.contracts.exits import ExitCode
 from streams.failpoint import PLACES
 from tests.chaos.forked import fork
-from tests.e2e.artefacts import Outcomes, collect, findings_of
+from tests.e2e.artefacts import Outcomes, audited, collect, findings_of
 from tests.e2e.audit import Artefacts
 from tests.e2e.world import PARTITIONS, Process, Worker, World, until
 
@@ -152,7 +152,7 @@ def try_in_turn(cases: Sequence[Case], new_world: Callable[..., World], protocol
     last.signal(signal.SIGTERM)
     code = last.wait(40)
     found = collect(world, outcomes)
-    findings = findings_of(world, found)
+    findings = findings_of(audited(world, found))
     _judge(tried, found)
     general = Tried(Case("all of them", "settle"), code=code)
     if code != ExitCode.DONE:

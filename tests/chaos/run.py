@@ -18,7 +18,7 @@ from tests.chaos.arena import WORKERS, Arena, Plot, arena
 from tests.chaos.forked import fork
 from tests.chaos.schedule import plan
 from tests.chaos.verdict import Evidence, OwnerGone, judge
-from tests.e2e.artefacts import Outcomes, collect, findings_of
+from tests.e2e.artefacts import Outcomes, audited, collect, findings_of
 from tests.e2e.world import PARTITIONS, Process, Worker, World, until
 
 # A batch in doubt waits 35 s after each take-over; its answer may be lost once more; then the statuses.
@@ -72,7 +72,7 @@ def run_in(plot: Plot, directory: Path) -> dict[str, Any]:
             fired=made.fired,
             ended=made.keeper.ended,
             last_codes=last_codes,
-            findings=findings_of(made.world, found),
+            findings=findings_of(audited(made.world, found)),
             pending=made.world.published - outcomes.final_count(),
             seconds=time.monotonic() - began_s,
             problems=problems,

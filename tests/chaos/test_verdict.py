@@ -2,12 +2,13 @@
 
 import pytest
 
+from streams.audit.intents import Source
 from streams.contracts.journal import BatchState
 from tests.chaos.arena import Fired, Plot
 from tests.chaos.keeper import Ended
 from tests.chaos.schedule import Kind
 from tests.chaos.verdict import Evidence, judge
-from tests.e2e.audit import Artefacts, Finding, Intent, JournalState, Outcome, Source, Story
+from tests.e2e.audit import Artefacts, Finding, Intent, JournalState, Outcome, Story
 
 KILLED_S = 1000.0
 
@@ -32,8 +33,6 @@ def artefacts(count=100):
     return Artefacts(
         {Source(0, n): Intent("a", "91", f"91{n}", "label", 5) for n in range(count)},
         [outcome(n) for n in range(count)],
-        [],
-        [],
         {f"batch-{n}": story(n, *(doubtful if n == 1 else quiet)) for n in range(count)},
         [applied(n) for n in range(count)],
     )

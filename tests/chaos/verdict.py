@@ -10,19 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from streams.audit.intents import Source
 from streams.contracts.exits import ExitCode
 from streams.contracts.journal import BatchState
 from tests.chaos.arena import Fired, Plot
 from tests.chaos.keeper import EXPECTED_CODES, Ended
 from tests.chaos.schedule import Kind, floors
-from tests.e2e.audit import Artefacts, Finding, Source, Story
+from tests.e2e.audit import Artefacts, Finding, Story
 
 # A commit that was on its way when a fault began may still succeed.
 AFTERMATH_S = 1.5
 BEFORE_S = 0.2
 
 _BROKER_BACK = (Kind.BROKER_RESTART, Kind.BROKER_KILL)
-_LOST = frozenset({"lost", "not_routed"})
+_LOST = frozenset({"lost", "outcome_missing"})
 # Ends by themselves that are no kill of ours, but end an owner of lanes all the same.
 _CRASHES = frozenset({ExitCode.CRASH, ExitCode.PRECONDITION, ExitCode.WATCHDOG})
 # Of what was published, this share has to be accepted by the API: about one in a hundred is bad on purpose.

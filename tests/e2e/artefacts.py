@@ -7,12 +7,17 @@ from typing import Any
 import orjson
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from streams.contracts.command import Command, decode_delivery
+from streams.audit.intents import Source
+from streams.audit.report import Report
+from streams.audit.rules import AuditRules, Limits
 from streams.contracts.journal import BatchEntry, JournalKey, Packer, TokensEntry, decode_entry
+from streams.kafka.client_config import KafkaOptions
+from streams.kafka.verify import Names, Verifier
 from streams.worker.sealing import AccountSealer
-from tests.e2e.audit import Artefacts, Finding, Intent, JournalState, Outcome, Rules, Source, Story, audit
+from tests.e2e.audit import Artefacts, Finding, Intent, JournalState, Outcome, Story, world_findings
 from tests.e2e.world import Worker, World, log_ends, until
 
+UNLIMITED = Limits(1_000_000, 1_000_000)
 INTENT_OUTCOME = b"io.callstream.intent.outcome.v1"
 
 
@@ -139,17 +144,9 @@ def collect(world: World, outcomes: Outcomes, *, crashes: bool = True) -> Artefa
     """All artefacts of a world whose work is done. ``crashes``: whether the world knows of each of them."""
     outcomes.read_to_end()
     intents: dict[Source, Intent] = {}
-    letters: list[Source] = []
-    parcels: list[list[Source]] = []
     stories: dict[str, Story] = {}
     requests: list[str] = []
     packer = Packer()
-
-    def take_parcel(message: Message) -> None:
-        parcel = decode_delivery(message.value())
-        if isinstance(parcel, Command):
-            return
-        parcels.append([Source(parcel.source_partition, row.source_offset) for row in parcel.rows])
 
     def take_journal(message: Message) -> None:
         key, value = JournalKey.parse(message.key()), message.value()
@@ -163,25 +160,15 @@ def collect(world: World, outcomes: Outcomes, *, crashes: bool = True) -> Artefa
             assert isinstance(entry, BatchEntry)
             story.states.append(JournalState(message.offset() or 0, entry.state, message.timestamp()[1]))
 
-    def take_letter(message: Message) -> None:
-        headers = dict(message.headers() or ())
-        assert headers["__connect.errors.topic"] == world.topics["intents"].encode()
-        place = (headers["__connect.errors.partition"], headers["__connect.errors.offset"])
-        letters.append(Source(*(int(each or b"") for each in place)))
-
     def take_intent(message: Message) -> None:
         intents[Source(message.partition() or 0, message.offset() or 0)] = intent_of(message.value())
 
     read_whole(world, "intents", take_intent)
-    read_whole(world, "dead_letters", take_letter)
-    read_whole(world, "parcels", take_parcel)
     read_whole(world, "journal", take_journal)
     read_whole(world, "requests", lambda message: requests.append((message.value() or b"").decode()))
     return Artefacts(
         intents,
         list(outcomes.all),
-        letters,
-        parcels,
         stories,
         list(world.ledger_lines()),
         dict(texts_of(world)) | {"outcomes": "\n".join(outcomes.texts), "requests": "\n".join(requests)},
@@ -234,10 +221,26 @@ def secrets_of(world: World) -> list[str]:
     return sorted(set(found))
 
 
-def findings_of(
-    world: World, found: Artefacts, *, requests_per_minute: int | None = None, mints: int | None = None
-) -> list[Finding]:
-    """Audit the artefacts of a world."""
-    accounts = {account.id: (account.caller, account.label_id) for account in world.accounts}
-    rules = Rules(accounts, requests_per_minute, mints, secrets_of(world))
-    return audit(found, rules)
+def audited(world: World, found: Artefacts, limits: Limits = UNLIMITED) -> Report:
+    """Have the product's auditor judge a world whose work is done, and add what only a world can know."""
+    paths = []
+    for number, text in enumerate(found.texts.values()):
+        paths.append(world.directory / f"text-{number}.txt")
+        paths[-1].write_text(text)
+    rules = AuditRules(world.topics["intents"], limits, with_ledger=True, with_texts=True)
+    options = KafkaOptions(world.bootstrap, world.group, "audit")
+    report = Verifier(options, Names(**world.topics), rules, ledger=world.ledger, texts=paths).run()
+    for finding in world_findings(found, secrets_of(world)):
+        report.anomaly(finding.name, {"where": finding.where})
+    return report
+
+
+def findings_of(report: Report) -> list[Finding]:
+    """What is wrong, and what could not be told, one line each."""
+    wrong = [Finding(name, f"{each.count}: {each.examples}") for name, each in report.anomalies.items()]
+    return wrong + [Finding("unknown", what) for what in report.unknown]
+
+
+def figures(report: Report) -> str:
+    """A report in one line."""
+    return orjson.dumps({name: told for name, told in report.told().items() if name != "accounts"}).decode()

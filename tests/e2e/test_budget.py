@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from tests.e2e.artefacts import Outcomes, collect, findings_of
-from tests.e2e.audit import figures
+from streams.audit.rules import Limits
+from tests.e2e.artefacts import Outcomes, audited, collect, figures, findings_of
 from tests.e2e.world import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(180)]
@@ -32,12 +32,10 @@ def test_the_budget_of_a_minute_is_used_and_not_exceeded_across_a_restart(quick,
     until(lambda: len(requests()) >= LIMIT + 15, 120, "the second minute has begun")
     second.signal(signal.SIGTERM)
     assert second.wait(40) == 0
-    found = collect(world, outcomes)
-    told = figures(found)
-    budget = {"rate", "mints", "over_limit", "batch_size", "foreign_account", "leaked_number", "leaked_secret"}
-    findings = findings_of(world, found, requests_per_minute=LIMIT, mints=10)
-    assert not [finding for finding in findings if finding.name in budget]
-    assert told["over_limit"] == 0
+    report = audited(world, collect(world, outcomes), Limits(LIMIT, 10))
+    assert not findings_of(report), figures(report)
+    assert report.budget["kept"]
+    assert report.budget["ledger"]["kept"]
     assert not [line for line in world.ledger_lines() if line["status"] == 429]
     times_s = sorted(requests())
     busiest = max(sum(start <= each < start + 60 for each in times_s) for start in times_s)

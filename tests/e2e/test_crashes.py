@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from streams.audit.intents import Source
 from streams.contracts.parcel import decode_parcel
 from streams.worker.lane_runner import FRESH_S
-from tests.e2e.artefacts import Follower, Outcomes, collect, findings_of
-from tests.e2e.audit import Source, figures
+from tests.e2e.artefacts import Follower, Outcomes, audited, collect, figures, findings_of
 from tests.e2e.world import PARTITIONS, SOON_S, log_ends, until
 
 logger = logging.getLogger(__name__)
@@ -35,15 +35,13 @@ def in_both_protocols(scenario):
         each.result()
 
 
-def audited(world, outcomes, *, crashes=True):
-    """Wait for every final outcome, then audit; returns the figures (``--log-cli-level info`` shows them)."""
+def settled(world, outcomes, *, crashes=True):
+    """Wait for every final outcome, then audit; returns the report (``--log-cli-level info`` shows its figures)."""
     outcomes.until_final(world.published, 120)
-    found = collect(world, outcomes, crashes=crashes)
-    told = figures(found)
-    logger.info("%s", told)
-    findings = findings_of(world, found)
-    assert not findings, f"{Counter(finding.name for finding in findings)}: {findings[:5]}, of {told}"
-    return told
+    report = audited(world, collect(world, outcomes, crashes=crashes))
+    logger.info("%s", figures(report))
+    assert not findings_of(report), figures(report)
+    return report
 
 
 @pytest.mark.faults("F35", "F69")
@@ -56,8 +54,8 @@ def test_a_worker_killed_in_the_middle(quick, new_world):
     until(lambda: world.applied() > INTENTS * 0.4, 60, "two fifths are applied")
     world.kill(first)
     world.start_worker("worker-0")
-    told = audited(world, outcomes)
-    assert told["finals"]["invalid"] == told["dead_letters"] > 0
+    report = settled(world, outcomes)
+    assert report.outcomes["invalid"] == report.dead_letters > 0
 
 
 def lane_owner(*workers):
@@ -86,7 +84,7 @@ def test_one_of_two_workers_killed_and_one_added_under_load(quick, new_world):
             until(lambda: owned_by(*workers), SOON_S, "the other owns all partitions")
             workers.append(world.start_worker("worker-2", protocol))
             until(workers[-1].assigned, 40, "the new one has partitions")
-        audited(world, outcomes)
+        settled(world, outcomes)
         for worker in workers:
             worker.signal(signal.SIGTERM)
         assert [worker.wait(40) for worker in workers] == [0, 0]
@@ -155,7 +153,7 @@ def test_a_worker_frozen_beyond_its_session(quick, new_world):
             noticed = "the frozen one has noticed"
             until(lambda: frozen.code is not None or frozen.events("partitions_lost"), SOON_S, noticed)
         assert frozen.code in {None, 1, 70}, "a call into Kafka may have frozen, too"
-        audited(world, outcomes)
+        settled(world, outcomes)
 
     in_both_protocols(scenario)
 
@@ -178,5 +176,5 @@ def test_a_broker_that_goes_away_under_load(kafka_to_break, new_world):
             until(lambda: world.called_s() > back_s, 60, "the API is called again")
         last_s = max(s for line in world.ledger_lines() if (s := line["received_mono"]) < back_s)
         assert last_s < gone_s + FRESH_S + 1, "no request without a commit that confirmed the lease lately"
-        audited(world, outcomes, crashes=False)
+        settled(world, outcomes, crashes=False)
     assert set(supervisor.codes) <= {0, 1, 70}

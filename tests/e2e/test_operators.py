@@ -6,8 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.e2e.artefacts import Outcomes, collect, findings_of
-from tests.e2e.audit import figures
+from tests.e2e.artefacts import Outcomes, audited, collect, figures, findings_of
 from tests.e2e.world import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(150)]
@@ -53,12 +52,12 @@ def api_name_of(world, shown):
     return batch_id
 
 
-def audited(world, outcomes):
+def settled(world, outcomes):
     outcomes.until_final(world.published, 60)
-    found = collect(world, outcomes, crashes=False)
-    assert not findings_of(world, found)
+    report = audited(world, collect(world, outcomes, crashes=False))
+    assert not findings_of(report), figures(report)
     assert world.ask(WORKER, "verify", "--ledger", str(world.ledger))["verdict"] == "valid"
-    return figures(found)
+    return report
 
 
 def operated(quick, new_world):
@@ -92,9 +91,9 @@ def operated(quick, new_world):
     assert shown["batches"]["unsent"] >= 1
     assert refs[2] not in unresolved(world)
     world.ask(WORKER, "accounts", "resume", paused)
-    audited_run = audited(world, outcomes)
+    report = settled(world, outcomes)
     sent_again = applied - statuses(outcomes)["unknown"] - len(accepted["intents"])
-    assert audited_run["applied_twice"] == sent_again > 0
+    assert report.applied_twice == sent_again > 0
     assert unresolved(world) == []
 
 
@@ -116,7 +115,7 @@ def killed(quick, new_world):
     assert statuses(outcomes)["unresolved"] >= applied
     for ref in refs:
         world.ask(WORKER, "batches", "resolve", ref, "--give-up", "--yes")
-    assert audited(world, outcomes)["applied_twice"] == 0
+    assert settled(world, outcomes).applied_twice == 0
 
 
 @pytest.mark.faults("F53", "F69")

@@ -6,8 +6,7 @@ import time
 import pytest
 
 from streams.settings import REVOKE_BOUND_S
-from tests.e2e.artefacts import Outcomes, collect, findings_of
-from tests.e2e.audit import figures
+from tests.e2e.artefacts import Outcomes, audited, collect, figures, findings_of
 from tests.e2e.world import PARTITIONS, SOON_S, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(120)]
@@ -31,11 +30,10 @@ def test_a_worker_told_to_stop_under_load_hands_everything_over(quick, new_world
         assert drained["handed_back"] + drained["sent"] + drained["batches_handed_back"] > 0, "it was under load"
         world.start_worker("worker-0")
     outcomes.until_final(world.published, 60)
-    found = collect(world, outcomes)
-    told = figures(found)
-    assert not findings_of(world, found)
-    assert told["applied_twice"] == told["flagged"] == 0
-    assert told["requests"]["mint 200"] == len(world.accounts), "the tokens are used again"
+    report = audited(world, collect(world, outcomes))
+    assert not findings_of(report), figures(report)
+    assert report.applied_twice == report.possible_duplicates == 0
+    assert report.covered["ledger"]["requests"]["mint 200"] == len(world.accounts), "the tokens are used again"
 
 
 @pytest.mark.faults("F83")
