@@ -82,8 +82,10 @@ def committed(world):
 def test_an_idiomatic_faust_program_loses_the_batch_whose_post_fails(control):
     report = control(fails=2)
     assert report.verdict == "invalid"
-    assert report.anomalies["lost"].count == 500
-    assert report.applied == INTENTS - 500
+    # The batch, and what else its agent had taken when it was started again.
+    lost = report.anomalies["lost"].count
+    assert lost >= 500
+    assert report.applied == INTENTS - lost
 
 
 def test_without_the_failure_it_loses_nothing(control):
