@@ -11,6 +11,7 @@ Transactions are KIP-98, fencing by the consumer group's metadata KIP-447.
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -223,9 +224,15 @@ class Transactions:
                 late = deadline is not None and time.monotonic() > deadline
                 if late or error.fatal() or not (error.retriable() or error.code() == _TIMED_OUT):
                     raise TransactionFailed(text, fenced=error.code() in _FENCED) from raised
+                self._let_the_client_speak()
                 time.sleep(_RETRY_PAUSE_S)  # blocks the committer's thread only
             else:
                 return
+
+    def _let_the_client_speak(self) -> None:
+        # Its log lines wait until they are served. A fatal error that comes with them is told by the next call too.
+        with suppress(KafkaException, SystemError):
+            self._producer.poll(0)
 
     def _refuse(self, abortable: _Abortable) -> None:
         errors = [abortable.error, *(error for error, _ in self._undelivered)]

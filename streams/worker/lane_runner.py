@@ -80,6 +80,7 @@ class LaneRunner:
         while self._schedule and self._schedule[0][0] <= now_s:
             wake_at_s, _, owned = heapq.heappop(self._schedule)
             if owned.wake_at_s == wake_at_s:
+                owned.wake_at_s = float("inf")  # it is scheduled no more, and may ask for this very time again
                 due[owned] = None
         for owned in due:
             self._step(owned)

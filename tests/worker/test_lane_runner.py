@@ -87,6 +87,31 @@ def test_a_lane_is_stepped_when_its_time_has_come(play):
     play(story)
 
 
+def test_a_lane_that_asks_for_the_same_time_again_is_stepped_again(play):
+    class Stubborn:
+        def __init__(self):
+            self.stepped = 0
+
+        def step(self, now):
+            self.stepped += 1
+            return []
+
+        def wake_at(self, now):
+            return START_S + 5 if self.stepped < 3 else float("inf")
+
+    async def story():
+        shell = Shell()
+        shell.offer(row(0))
+        await settled()
+        (owned,) = shell.partition.lanes.values()
+        owned.lane = stubborn = Stubborn()  # type: ignore[assignment]  # all that the scheduler asks of a lane
+        shell.runner.touch([owned])
+        await asyncio.sleep(10)  # virtual
+        assert stubborn.stepped == 3
+
+    play(story)
+
+
 @pytest.mark.faults("F21")
 def test_nothing_leaves_on_a_lease_that_is_ending(play):
     async def story():
