@@ -8,7 +8,7 @@ from streams.audit import state as s
 from streams.audit.budget import Budget, Span
 from streams.audit.evidence import Evidence
 from streams.audit.intents import PartitionBook, source_of
-from streams.audit.judge import OF_ABSENCE, Anomaly, place_of, untold
+from streams.audit.judge import OF_ABSENCE, Anomaly, place_of, skipped, untold
 from streams.audit.report import AccountFigures, Report
 
 # The account of intents that name none.
@@ -53,6 +53,8 @@ def _count(evidence: Evidence, counts: Counter[tuple[int, int]], report: Report,
             figures.intents += count if code & s.SEEN else 0
             if place := place_of(code):
                 figures.pending[place] += count
+            elif skipped(code):
+                figures.skipped += count
             elif not code & s.FINALS and not untold(code):
                 # On its way from one place to the next, unless it turns out to be lost.
                 figures.pending[MOVING] += count if code & s.SEEN else 0
@@ -96,10 +98,12 @@ def _early_commits(evidence: Evidence, report: Report) -> None:
     """Where the intents right below a committed offset left no trace, it was committed before they were routed."""
     for book in evidence.intents.books():
         committed = evidence.committed.get(book.partition, 0)
+        left_out = evidence.custody.skipped(book.partition)
         index, untraced = min(committed, book.end) - book.base, 0
         while index > 0 and not book.states[index - 1] & s.TRACES:
             index -= 1
-            untraced += bool(book.states[index] & s.SEEN)
+            decided = any(start <= book.base + index < end for start, end in left_out)
+            untraced += bool(book.states[index] & s.SEEN) and not decided
         if untraced and committed > evidence.horizons.get(book.partition, 0):
             topic = evidence.rules.intents_topic
             where = {"topic": topic, "partition": book.partition, "committed": committed, "untraced": untraced}

@@ -12,7 +12,7 @@ dead letters that were read, 16 bytes a request, 12 bytes a batch, the custody o
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from streams.audit import state as s
 from streams.audit.answer import answer
@@ -71,10 +71,13 @@ class Auditor:
         evidence = self._evidence
         always = s.COUNTED if evidence.rules.counted else 0
         committed, dim = evidence.committed.get(book.partition, 0), evidence.horizons.get(book.partition, 0)
-        bounds = sorted({0, *(min(max(0, at - book.base), len(book)) for at in (committed, dim)), len(book)})
+        skipped = evidence.custody.skipped(book.partition)
+        edges = (committed, dim, *chain.from_iterable(skipped))
+        bounds = sorted({0, *(min(max(0, at - book.base), len(book)) for at in edges), len(book)})
         for start, end in pairwise(bounds):
             offset = book.base + start
             extra = always | (s.ROUTED if offset < committed else 0) | (s.DIM if offset < dim else 0)
+            extra |= s.SKIPPED if any(first <= offset < last for first, last in skipped) else 0
             states: Iterable[int] = book.states[start:end]
             if evidence.ledger is None:
                 yield from (state | extra for state in states) if extra else states

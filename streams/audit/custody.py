@@ -24,6 +24,7 @@ from streams.contracts.journal import (
     JournalKey,
     Packer,
     Place,
+    ResetEntry,
     decode_entry,
 )
 
@@ -50,6 +51,7 @@ class Custody:
     _cursors: dict[str, CursorEntry] = field(default_factory=dict)
     _batches: dict[str, BatchEntry] = field(default_factory=dict)
     _packed: dict[str, bytes] = field(default_factory=dict)
+    _resets: dict[str, ResetEntry] = field(default_factory=dict)
     _waiting: list[Waiting] = field(default_factory=list)
     _marked: "array[int]" = field(default_factory=lambda: array("Q"))
 
@@ -77,6 +79,8 @@ class Custody:
                 self._batches[parsed.name] = entry
             elif isinstance(entry, CursorEntry):
                 self._cursors[parsed.name] = entry
+            elif isinstance(entry, ResetEntry) and entry.topic == self.topic:
+                self._resets[parsed.name] = entry
 
     def parcel(self, account_id: str, partition: int, offset: int, keys: "array[int]") -> None:
         """A parcel; ``keys`` are those of its intents, in order."""
@@ -99,6 +103,15 @@ class Custody:
         for name, value in self._packed.items():
             if name.startswith("carry/"):
                 self._hold(intents, self._unpacked(name, value), CARRY, name.split("/")[1])
+
+    def skipped(self, partition: int) -> list[tuple[int, int]]:
+        """The offsets ``[start, end)`` of the intents that an operator decided not to read, in the present topic."""
+        if not self._resets:
+            return []
+        # A topic that was made anew is not read before somebody has decided about it.
+        present = max(self._resets.values(), key=lambda reset: reset.at).topic_id
+        gaps = [gap for reset in self._resets.values() if reset.partition == partition for gap in reset.gaps]
+        return [(gap.start, gap.end) for gap in gaps if gap.topic_id == present and gap.end is not None]
 
     def states(self) -> Counter[str]:
         """How many open batches are in which state."""

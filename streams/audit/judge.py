@@ -87,7 +87,14 @@ def untold(code: int) -> bool:
     return bool(code & s.COUNTED and code & s.ROUTED and code & s.PARCEL and not code & (s.FINALS | s.HELD))
 
 
+def skipped(code: int) -> bool:
+    """Whether nobody read it, because an operator said so."""
+    return bool(code & s.SEEN and code & s.SKIPPED and code & s.ROUTED and not code & s.TRACES)
+
+
 def _missing(code: int) -> Iterator[Anomaly]:
+    if skipped(code):
+        return
     if code & s.PASSED and not code & s.FINALS:
         yield Anomaly.LOST
     elif not code & (s.FINALS | s.HELD) and (code & s.ROUTED or code & s.TRACES) and not untold(code):

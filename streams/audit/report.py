@@ -26,6 +26,7 @@ class AccountFigures:
     """What became of the intents of one account."""
 
     intents: int = 0
+    skipped: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     pending: Counter[str] = field(default_factory=Counter)
     anomalies: Counter[str] = field(default_factory=Counter)
@@ -37,6 +38,7 @@ class AccountFigures:
             "outcomes": dict(self.outcomes),
             "pending": self.pending.total(),
             "pending_by_place": dict(self.pending),
+            "skipped": self.skipped,
             # Members of an enumeration are no keys for the JSON encoder.
             "anomalies": {str(name): count for name, count in self.anomalies.items()},
         }
@@ -44,9 +46,13 @@ class AccountFigures:
 
 @dataclass(slots=True)
 class Report:
-    """All that an audit says. ``pending`` are intents by place: source, parcel, carry, batch, moving."""
+    """All that an audit says.
+
+    ``pending`` are intents by place: source, parcel, carry, batch, moving. ``skipped`` were left unread by an operator.
+    """
 
     intents: int = 0
+    skipped: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     pending: Counter[str] = field(default_factory=Counter)
     open_batches: Counter[str] = field(default_factory=Counter)
@@ -88,6 +94,7 @@ class Report:
             "outcomes": dict(self.outcomes),
             "pending": self.pending.total(),
             "pending_by_place": dict(self.pending),
+            "skipped": self.skipped,
             "open_batches": dict(self.open_batches),
             "dead_letters": self.dead_letters,
             "possible_duplicates": self.possible_duplicates,

@@ -69,6 +69,9 @@ DIM: Final = 1 << 42
 COUNTED: Final = 1 << 43
 """The deployment tells most outcomes as counts of batches."""
 
+SKIPPED: Final = 1 << 44
+"""An operator decided not to read the offsets where it lies."""
+
 
 def statuses_of(code: int) -> set[str]:
     """The statuses in a code."""
@@ -89,6 +92,7 @@ _WORDS: Final = (
     (APPLIED, "applied"),
     (APPLIED_TWICE, "applied again"),
     (ROUTED, "below the committed offset"),
+    (SKIPPED, "skipped by an operator"),
 )
 
 

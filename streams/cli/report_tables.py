@@ -34,6 +34,8 @@ def _figures(report: Report) -> Table:
         table.add_row(f"  {status}", f"{count:,}")
     for place, count in sorted(report.pending.items()):
         table.add_row(f"  pending: {place}", f"{count:,}")
+    if report.skipped:
+        table.add_row("  skipped by an operator", f"{report.skipped:,}")
     table.add_row("dead letters", f"{report.dead_letters:,}")
     table.add_row("possible duplicates", f"{report.possible_duplicates:,}")
     if report.applied is not None:

@@ -8,10 +8,21 @@ import pytest
 
 from streams.audit.rules import Limits
 from streams.contracts.command import Command, encode_command
-from streams.contracts.journal import BatchEntry, BatchState, CursorEntry, Held, Packer, Place, encode_entry
+from streams.contracts.journal import (
+    BatchEntry,
+    BatchState,
+    CursorEntry,
+    Gap,
+    Held,
+    Packer,
+    Place,
+    ResetEntry,
+    encode_entry,
+)
 from streams.contracts.parcel import decode_parcel
 from streams.contracts.request import RequestRecord, encode_request
 from tests.audit.recorded import ACCOUNTS, INTENTS, Entry, Recording, audited
+from tests.worker.parts import TOPICS
 from tests.worker.virtual import START_MS
 
 Change = Callable[[Recording], None]
@@ -515,3 +526,27 @@ def test_a_batch_that_is_not_counted_is_lost(clean):
     drop(found, "outcomes", first(found.topics["outcomes"], event="completed"))
     report = audited(found, counted=True)
     assert (report.verdict, set(report.anomalies)) == ("invalid", {"lost"})
+
+
+@pytest.mark.parametrize(
+    ("gap", "found"),
+    [
+        pytest.param(Gap("topic-id", INTENTS - 20, INTENTS), {}, id="all"),
+        pytest.param(Gap("topic-id", INTENTS - 20, INTENTS - 5), {"lost": 5, "early_commit": 1}, id="a part"),
+        pytest.param(
+            Gap("topic-id", INTENTS - 20, None), {"lost": 20, "early_commit": 1}, id="of a topic that is gone"
+        ),
+        pytest.param(Gap("older", INTENTS - 20, INTENTS), {"lost": 20, "early_commit": 1}, id="of a topic before this"),
+    ],
+)
+def test_what_an_operator_decided_to_skip_is_not_lost(clean, gap, found):
+    run = clean.copy()
+    unrouted(run, INTENTS - 20)
+    decision = ResetEntry(TOPICS.intents, 0, "topic-id", gap.start, INTENTS, (gap,), None, 0, INTENTS, START_MS)
+    key = f"reset/{START_MS}/{TOPICS.intents}/0".encode()
+    run.topics["journal"].append(Entry(0, 999, key, encode_entry(decision)))
+    report = audited(run, with_ledger=False)
+    assert {name: each.count for name, each in report.anomalies.items()} == found
+    assert report.skipped == 20 - found.get("lost", 0)
+    assert report.skipped + report.outcomes.total() + found.get("lost", 0) == report.intents
+    assert not report.pending
