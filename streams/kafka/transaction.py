@@ -221,10 +221,10 @@ class Transactions:
                 text = f"{name}: {error.name()}: {error.str()}"
                 if error.txn_requires_abort():
                     raise _Abortable(error, text) from raised
+                self._let_the_client_speak()
                 late = deadline is not None and time.monotonic() > deadline
                 if late or error.fatal() or not (error.retriable() or error.code() == _TIMED_OUT):
                     raise TransactionFailed(text, fenced=error.code() in _FENCED) from raised
-                self._let_the_client_speak()
                 time.sleep(_RETRY_PAUSE_S)  # blocks the committer's thread only
             else:
                 return

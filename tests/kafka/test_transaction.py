@@ -38,6 +38,7 @@ class Scripted:
         self.calls: list[str] = []
         self.produced: list[tuple[object, ...]] = []
         self.missing = False
+        self.polls = 0
 
     def __call__(self, config):
         self.config = config
@@ -67,7 +68,7 @@ class Scripted:
         return 0
 
     def poll(self, timeout):
-        self._answer("poll")
+        self.polls += 1
 
     def send_offsets_to_transaction(self, offsets, metadata, timeout):
         self._answer("send_offsets_to_transaction")
@@ -124,8 +125,8 @@ def test_a_transaction_produces_flushes_fences_and_commits(scripted):
 def test_a_commit_without_an_answer_is_asked_again_and_nothing_else(scripted):
     producer, transactions = scripted(commit_transaction=[retriable(), retriable()])
     run(transactions)
-    asked_again = ["poll", "commit_transaction"]  # the client's own log lines come out in between
-    assert producer.calls == [*HAPPY, *asked_again, *asked_again]
+    assert producer.calls == [*HAPPY, "commit_transaction", "commit_transaction"]
+    assert producer.polls == 2, "the client's own log lines come out in between"
 
 
 def test_freshness_counts_from_the_first_attempt_to_send_offsets(scripted, monkeypatch):
@@ -202,7 +203,7 @@ def test_an_abort_without_an_answer_is_asked_again(scripted):
     producer, transactions = scripted(commit_transaction=[abortable()], abort_transaction=[retriable()])
     with pytest.raises(TransactionAborted):
         run(transactions)
-    assert producer.calls[-3:] == ["abort_transaction", "poll", "abort_transaction"]
+    assert producer.calls[-2:] == ["abort_transaction", "abort_transaction"]
 
 
 @pytest.mark.parametrize(
