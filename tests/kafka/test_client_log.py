@@ -1,6 +1,7 @@
 """What the client library says comes out of our logging, and not more of it than anybody reads."""
 
 import logging
+import re
 
 import pytest
 from confluent_kafka import Consumer, Producer
@@ -68,6 +69,6 @@ def test_a_client_that_cannot_connect_says_so_in_our_log_only(make, monkeypatch,
     while not caplog.records:
         client.poll(0.1)
     assert "Connect" in caplog.text
-    assert capfd.readouterr().err == ""
+    assert not re.search(r"%\d\|", capfd.readouterr().err), "a line in the library's own format"
     if isinstance(client, Consumer):
         client.close()
