@@ -394,6 +394,7 @@ def carry_not_restored(monkeypatch):
     monkeypatch.setattr(Carry, "waiting", lambda self: [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mistake", "rule"),
     [
