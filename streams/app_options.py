@@ -3,10 +3,11 @@
 from streams.accounts import Account, AccountBook
 from streams.intake.rules import IntakeRules
 from streams.kafka.client_config import KafkaOptions
+from streams.kafka.topic_names import TopicNames
 from streams.lane.options import LaneOptions
 from streams.settings import Settings
 from streams.truecaller.client import ClientOptions
-from streams.worker.encode import Encoder, TopicNames
+from streams.worker.encode import Encoder
 
 
 def kafka_options(settings: Settings) -> KafkaOptions:

@@ -11,13 +11,14 @@ from streams.cli.journal import Refused, WaitOption, now_ms, read_journal, tell
 from streams.cli.kafka import KafkaView, kafka_errors, kafka_view
 from streams.cli.options import BootstrapOption, ConfigOption, JsonOption
 from streams.contracts.command import Result, Verb
+from streams.contracts.intent import UUID_PATTERN
 from streams.contracts.journal import Packer
 from streams.lane.recovery import AccountState
 from streams.lane.tokens import MINT_WINDOW_S, TOKEN_USE_S
 
 accounts_app = typer.Typer(no_args_is_help=True, help="Show the accounts, pause and resume them.")
 
-_ACCOUNT_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_ACCOUNT_ID = re.compile(UUID_PATTERN)
 
 AccountArgument = Annotated[str, typer.Argument(metavar="ACCOUNT_ID", help="The client account id, in lower case.")]
 

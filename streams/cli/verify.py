@@ -22,7 +22,8 @@ from streams.cli.kafka import KafkaView, kafka_view
 from streams.cli.options import ConfigOption
 from streams.cli.report_tables import print_report
 from streams.contracts.exits import ExitCode
-from streams.kafka.verify import Names, Range, Verifier
+from streams.kafka.topic_names import TopicNames
+from streams.kafka.verify import Range, Verifier
 
 EXITS: Final[dict[Verdict, ExitCode]] = {
     "valid": ExitCode.DONE,
@@ -84,7 +85,7 @@ def verify(
         raise typer.BadParameter("takes the place of --from and --to", param_hint="--offsets")
     verifier = Verifier(
         view.options,
-        Names(**view.topics.model_dump()),
+        TopicNames(**view.topics.model_dump()),
         _rules(view, wanted, with_ledger=ledger is not None, with_texts=bool(text), examples_max=examples),
         wanted,
         ledger,

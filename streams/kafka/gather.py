@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 from streams.kafka.client_config import KafkaOptions, admin_config, reader_config
 from streams.kafka.follow import partitions_of
 from streams.kafka.offsets import EARLIEST, LATEST, REQUEST_TIMEOUT_S, RETRY_MAX_S
+from streams.kafka.read_errors import PASSING
 
 _WAIT_S: Final = 0.2
 
@@ -155,12 +156,9 @@ class Log:
             self._next[partition] = max(self._next[partition], offset)
         elif error.code() in _GONE:
             raise Unread(f"{self.topic}[{partition}]: retention removed messages before they were read")
-        elif not error.retriable() and error.code() not in _PASSING:
+        elif not error.retriable() and error.code() not in PASSING:
             raise KafkaException(error)
 
 
 # The library's own codes begin with an underscore and are public all the same.
 _GONE: Final = frozenset({KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET})  # noqa: SLF001
-_PASSING: Final = frozenset(
-    {KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT, KafkaError._TRANSPORT}  # noqa: SLF001
-)

@@ -120,6 +120,7 @@ class Ownership:
         self._offsets = Offsets(self._options.kafka)
         self._poll.start(topics)
         self._lag_task = self._loop.create_task(self._watch_logs())
+        self._lag_task.add_done_callback(self._watched)
 
     async def stop(self, *, orderly: bool = True) -> None:
         """Give up everything and leave the group; ``orderly`` as in a revocation, else as if it were lost."""
@@ -284,6 +285,11 @@ class Ownership:
         for claim, chunk in chunks:
             if claim.current:
                 self._deliver(chunk)
+
+    def _watched(self, watching: "asyncio.Task[None]") -> None:
+        # Nobody awaits it, and without it neither the lag nor a topic that was replaced would be seen any more.
+        if not watching.cancelled() and isinstance(error := watching.exception(), Exception):
+            self._fail("watching the logs failed", error)
 
     async def _watch_logs(self) -> None:
         assert self._offsets is not None

@@ -1,4 +1,4 @@
-"""Errors that the client reports about one partition, by what they mean for reading it. Pure.
+"""Errors that the client reports to a reader, by what they mean for reading on. Pure.
 
 What must stay true: after an error that stops a partition nothing more of it is handed over. The client itself goes on
 behind a batch whose checksum is wrong, and a lost batch would then look like a gap of compaction.
@@ -24,6 +24,16 @@ HINDERED: Final = frozenset(
         KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
+
+# The client goes on by itself after these; a broker that stays away is noticed by the lack of progress.
+PASSING: Final = frozenset(
+    {
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - published codes
+        KafkaError._RESOLVE,  # noqa: SLF001
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._TRANSPORT,  # noqa: SLF001
     }
 )
 

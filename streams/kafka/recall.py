@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.kafka.client_config import KafkaOptions, reader_config
+from streams.kafka.read_errors import PASSING
 from streams.kafka.received import offset_of
 
 # A piece is handled in one go on the event loop: with all its rows decoded and taken in, that is a few milliseconds.
@@ -24,15 +25,6 @@ _AHEAD: Final[dict[str, Any]] = {"queued.min.messages": 1_000, "queued.max.messa
 # The library's own codes begin with an underscore and are public all the same.
 _PARTITION_EOF: Final = KafkaError._PARTITION_EOF  # noqa: SLF001
 _AUTO_OFFSET_RESET: Final = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
-# The client goes on by itself after these.
-_PASSING: Final = frozenset(
-    {
-        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-        KafkaError._RESOLVE,  # noqa: SLF001
-        KafkaError._TIMED_OUT,  # noqa: SLF001
-        KafkaError._TRANSPORT,  # noqa: SLF001
-    }
-)
 
 
 class Recalled(NamedTuple):
@@ -106,7 +98,7 @@ class RecallReader:
             self._position = max(self._position, min(offset_of(message), end))
         elif error.code() == _AUTO_OFFSET_RESET:
             raise RecallGap(self._topic, self._partition, self._position)
-        elif error.code() not in _PASSING:
+        elif error.code() not in PASSING:
             raise KafkaException(error)
         return False
 

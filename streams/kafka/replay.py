@@ -16,6 +16,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.kafka.client_config import KafkaOptions, reader_config
+from streams.kafka.read_errors import PASSING
 
 # Enough for a chunk to be cheap to hand over, few enough not to hold up the event loop while it is applied.
 CHUNK_MESSAGES_MAX: Final = 1_000
@@ -23,15 +24,6 @@ _LOOKUP_TIMEOUT_S: Final = 15.0
 _WAIT_S: Final = 0.2
 # The library's own codes begin with an underscore and are public all the same.
 _PARTITION_EOF: Final = KafkaError._PARTITION_EOF  # noqa: SLF001
-# The client goes on by itself after these; a broker that stays away is noticed by the lack of progress.
-_PASSING: Final = frozenset(
-    {
-        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-        KafkaError._RESOLVE,  # noqa: SLF001
-        KafkaError._TIMED_OUT,  # noqa: SLF001
-        KafkaError._TRANSPORT,  # noqa: SLF001
-    }
-)
 
 
 class ReplayStalled(Exception):
@@ -139,7 +131,7 @@ class _Reader:
             self._position = max(self._position, offset)
             if not self.done and (end := self._watermarks()[1]) < self._target:
                 raise self._stalled(f"the log ends at {end}, it was cut off since the replay began")
-        elif error.code() not in _PASSING:
+        elif error.code() not in PASSING:
             raise KafkaException(error)
         return False
 

@@ -37,6 +37,7 @@ from streams.kafka.client_config import KafkaOptions
 from streams.kafka.follow import TopicMissing
 from streams.kafka.gather import Cluster, Log, Progress, Unread
 from streams.kafka.received import headers_of, offset_of
+from streams.kafka.topic_names import TopicNames
 
 # Rounds until a suspicion is gone or confirmed. An intent moves four times in its life at most.
 ROUNDS_MAX: Final = 8
@@ -48,17 +49,6 @@ _AT_ONCE: Final = 2_000
 # A parcel has up to 256 KiB.
 _LARGE_AT_ONCE: Final = 100
 _WIRE_PREFIX_BYTES: Final = 5
-
-
-class Names(NamedTuple):
-    """The topics of the deployment."""
-
-    intents: str
-    outcomes: str
-    dead_letters: str
-    parcels: str
-    journal: str
-    requests: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +82,7 @@ class Verifier:
     """
 
     options: KafkaOptions
-    topics: Names
+    topics: TopicNames
     rules: AuditRules
     wanted: Range = field(default_factory=Range)
     ledger: Path | None = None
@@ -213,7 +203,7 @@ def _unprefixed(value: bytes | None) -> bytes | None:
 class _Downstream:
     """The topics behind the intents. ``unread`` says what could not be read of them."""
 
-    def __init__(self, cluster: Cluster, topics: Names, evidence: Evidence, from_ms: int | None) -> None:
+    def __init__(self, cluster: Cluster, topics: TopicNames, evidence: Evidence, from_ms: int | None) -> None:
         self.unread: list[str] = []
         self._cluster = cluster
         self._topics = topics

@@ -13,13 +13,14 @@ from typing import Any, Final, Literal, Protocol
 import orjson
 
 from streams.contracts.batch_id import is_batch_id
+from streams.contracts.intent import UUID_PATTERN
 
 Version = Literal["v1", "v2", "v3"]
 
 RECORDS_MAX: Final = 500
 
 _PREFIX: Final[dict[Version, str]] = {"v1": "", "v2": "/v2", "v3": "/v3"}
-_ACCOUNT_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_ACCOUNT_ID: Final = re.compile(UUID_PATTERN)
 
 
 class RecordRow(Protocol):

@@ -25,21 +25,10 @@ from streams.contracts.outcome import (
 from streams.contracts.request import encode_request
 from streams.kafka.lease import Lease
 from streams.kafka.message import OutMessage
+from streams.kafka.topic_names import TopicNames
 from streams.lane.actions import Outcomes, Write
 
 OutcomesLevel = Literal["intent", "batch", "both"]
-
-
-@dataclass(frozen=True, slots=True)
-class TopicNames:
-    """The topics of a deployment."""
-
-    intents: str
-    outcomes: str
-    dead_letters: str
-    parcels: str
-    journal: str
-    requests: str
 
 
 @dataclass(frozen=True, slots=True)

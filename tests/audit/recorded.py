@@ -162,7 +162,7 @@ class Broker(MemoryCommitter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found = Recording(topics={name: [] for name in dataclasses.asdict(TOPICS).values()})
+        self.found = Recording(topics={name: [] for name in TOPICS._asdict().values()})
 
     def submit(
         self, owner: Lease, messages: Sequence[OutMessage], next_offset: int | None, _step: str = ""

@@ -7,11 +7,12 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from streams.audit.rules import AuditRules
 from streams.kafka.client_config import KafkaOptions
 from streams.kafka.embedded import CLIENT_PROPERTIES, EmbeddedKafka
-from streams.kafka.verify import Names, Range, Verifier
+from streams.kafka.topic_names import TopicNames
+from streams.kafka.verify import Range, Verifier
 from tests.audit.recorded import INTENTS, LIMITS, PARTITIONS
 
 GROUP = "verified"
-TOPICS = Names("intents", "outcomes", "dead_letters", "parcels", "journal", "requests")
+TOPICS = TopicNames("intents", "outcomes", "dead_letters", "parcels", "journal", "requests")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from streams.audit.report import Report
 from streams.audit.rules import AuditRules, Limits
 from streams.contracts.journal import BatchEntry, JournalKey, Packer, TokensEntry, decode_entry
 from streams.kafka.client_config import KafkaOptions
-from streams.kafka.verify import Names, Verifier
+from streams.kafka.topic_names import TopicNames
+from streams.kafka.verify import Verifier
 from streams.worker.sealing import AccountSealer
 from tests.e2e.audit import Artefacts, Finding, Intent, JournalState, Outcome, Story, world_findings
 from tests.e2e.world import Worker, World, log_ends, until
@@ -229,7 +230,7 @@ def audited(world: World, found: Artefacts, limits: Limits = UNLIMITED) -> Repor
         paths[-1].write_text(text)
     rules = AuditRules(world.topics["intents"], limits, with_ledger=True, with_texts=True)
     options = KafkaOptions(world.bootstrap, world.group, "audit")
-    report = Verifier(options, Names(**world.topics), rules, ledger=world.ledger, texts=paths).run()
+    report = Verifier(options, TopicNames(**world.topics), rules, ledger=world.ledger, texts=paths).run()
     for finding in world_findings(found, secrets_of(world)):
         report.anomaly(finding.name, {"where": finding.where})
     return report

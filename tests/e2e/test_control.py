@@ -14,7 +14,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from streams.audit.rules import AuditRules, Limits
 from streams.kafka.client_config import KafkaOptions
-from streams.kafka.verify import Names, Verifier
+from streams.kafka.topic_names import TopicNames
+from streams.kafka.verify import Verifier
 from streams.sandbox.dialer import Dialer
 from tests.e2e.world import PARTITIONS, ROOT, until
 
@@ -51,7 +52,7 @@ def control(quick, new_world):
         program.send_signal(signal.SIGTERM)
         rules = AuditRules(world.topics["intents"], Limits(1_000, 1_000), with_ledger=True)
         options = KafkaOptions(world.bootstrap, world.group, "control")
-        return Verifier(options, Names(**world.topics), rules, ledger=world.ledger).run()
+        return Verifier(options, TopicNames(**world.topics), rules, ledger=world.ledger).run()
 
     yield run
     for program in running:

@@ -14,6 +14,7 @@ from streams.contracts.parcel import Parcel, Row, encode_parcels
 from streams.kafka.committer import LeaseLost
 from streams.kafka.lease import Chunk, Lease
 from streams.kafka.message import OutMessage
+from streams.kafka.topic_names import TopicNames
 from streams.lane.actions import Check, Post
 from streams.lane.lane import Lane
 from streams.lane.options import LaneOptions
@@ -21,7 +22,7 @@ from streams.lane.reading import Room
 from streams.lane.state import Tools
 from streams.telemetry.metrics import Metrics, create_registry
 from streams.worker.clock import boot_s
-from streams.worker.encode import Encoder, TopicNames
+from streams.worker.encode import Encoder
 from streams.worker.lane_runner import LaneRunner
 from streams.worker.observe import LaneObserver
 from streams.worker.owned import OwnedPartition
