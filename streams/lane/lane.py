@@ -154,12 +154,15 @@ class Lane(LaneState):
         return min((token.pace.free_at(count, now.boot_s) for token in self.tokens.usable(now)), default=float("inf"))
 
     def _next_batch(self, now: Instant, token: Token, actions: list[Action]) -> Write | None:
-        """Close a batch from the window and journal it; its POST follows once that is durable."""
         if not self.window.sendable or max(self._room_at(), self._window_ready_at(now)) > now.boot_s:
             return None
         self._make_room(now, actions)
+        return self._close(self.options.records_max, now, token, actions)
+
+    def _close(self, records_max: int, now: Instant, token: Token, actions: list[Action]) -> Write | None:
+        """Close a batch from the window and journal it; its POST follows once that is durable."""
         self._hasten()
-        held = self._still_wanted(self.window.take(self.options.records_max), now, actions)
+        held = self._still_wanted(self.window.take(records_max), now, actions)
         if not held:
             return None
         entry = BatchEntry(self.options.account_id, BatchState.UNSENT, len(held), self.options.policy)
