@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from scripts.kafka import Cluster
+from scripts.kafka import RELEASE_FOR_OUTAGES, Cluster
 
 # The ids of all tests that were collected, those that are deselected included: what the papers name must be among them.
 COLLECTED = pytest.StashKey[tuple[str, ...]]()
@@ -71,7 +71,7 @@ def bootstrap(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def kafka_to_break() -> Iterator[Cluster]:
     """One node of the test's own, to stop, kill and freeze."""
-    with Cluster() as cluster:
+    with Cluster(release=RELEASE_FOR_OUTAGES) as cluster:
         yield cluster
 
 

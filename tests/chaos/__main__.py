@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.kafka import Cluster
+from scripts.kafka import RELEASE_FOR_OUTAGES, Cluster
 from tests.chaos import failpoints
 from tests.chaos.arena import QUICK, SESSION_S, Plot
 from tests.chaos.run import run
@@ -28,13 +28,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--policy", choices=("retry", "hold"), default="retry", help="of the accounts")
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=1, help="number of brokers (default: 1)")
     parser.add_argument("--rate", type=int, default=300, help="intents a second (default: 300)")
+    parser.add_argument(
+        "--kafka-release",
+        default=RELEASE_FOR_OUTAGES,
+        help=f"of the brokers (default: {RELEASE_FOR_OUTAGES}; the releases after it lose transactions: KAFKA-20734)",
+    )
     parser.add_argument("--keep", action="store_true", help="keep the files of a valid run, too")
     parser.add_argument("--failpoints", action="store_true", help="instead: every failpoint with every action")
     parser.add_argument("--only", default="", help="of the failpoints, those whose place:action contains this")
     chosen = parser.parse_args(arguments)
     if chosen.failpoints:
         return _failpoints(chosen.protocol, chosen.only)
-    plot = Plot(chosen.minutes * 60, chosen.seed, chosen.protocol, chosen.policy, chosen.brokers, chosen.rate)
+    plot = Plot(
+        chosen.minutes * 60,
+        chosen.seed,
+        chosen.protocol,
+        chosen.policy,
+        chosen.brokers,
+        chosen.rate,
+        chosen.kafka_release,
+    )
     told = run(plot, keep=chosen.keep)
     for problem in told["problems"]:
         print(problem, file=sys.stderr)

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts.kafka import Cluster, Node, free_port
+from scripts.kafka import RELEASE_FOR_OUTAGES, Cluster, Node, free_port
 from tests.chaos.keeper import Keeper
 from tests.chaos.proxy import Link, Proxy, Weather
 from tests.chaos.schedule import Fault, Kind
@@ -69,6 +69,7 @@ class Plot:
     policy: str = "retry"
     brokers: int = 1
     rate: int = 300
+    kafka_release: str = RELEASE_FOR_OUTAGES
 
 
 @dataclass(eq=False, slots=True)
@@ -200,7 +201,12 @@ def arena(plot: Plot, directory: Path) -> Iterator[Arena]:
         }
         cluster = stack.enter_context(
             Cluster(
-                plot.brokers, directory=directory / "kafka", session_timeout_s=SESSION_S, properties=QUICK, outside=told
+                plot.brokers,
+                directory=directory / "kafka",
+                session_timeout_s=SESSION_S,
+                properties=QUICK,
+                outside=told,
+                release=plot.kafka_release,
             )
         )
         world = World(cluster.bootstrap, directory, policy=plot.policy).make_topics()

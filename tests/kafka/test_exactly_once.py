@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from scripts.kafka import Cluster
+from scripts.kafka import RELEASE_FOR_OUTAGES, Cluster
 from tests.kafka.stage import STEPS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
@@ -149,7 +149,8 @@ def test_an_heir_waits_for_offsets_that_are_about_to_be_committed(quick, runner,
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
 @pytest.mark.faults("F31", "F73")
 def test_a_broker_that_goes_away_under_load_costs_nothing(runner, read_committed, protocol):
-    with Cluster(session_timeout_s=2, properties={"group.min.session.timeout.ms": "1000"}) as cluster:
+    properties = {"group.min.session.timeout.ms": "1000"}
+    with Cluster(session_timeout_s=2, properties=properties, release=RELEASE_FOR_OUTAGES) as cluster:
         run = runner(cluster.bootstrap, protocol, 8000)
         worker = run.start("worker-0")
         wait_for(worker, "assigned")
