@@ -6,30 +6,15 @@ the outcomes of an answer, its journal entry and its request record are one writ
 in exactly one of: a parcel at an untaken place, an open batch in the journal, a final outcome.
 """
 
-import math
-
-from streams.contracts.journal import BatchEntry, BatchState, Held
 from streams.contracts.outcome import Status
-from streams.lane.actions import Action, Check, Mint, Outcomes, Post, Write
+from streams.lane import closing
+from streams.lane.actions import Action, Check, Mint, Post, Write
 from streams.lane.batch import Batch, Phase
 from streams.lane.doubt import overdue_at, settle_overdue
 from streams.lane.instant import Instant
-from streams.lane.settle import EXPIRED, NOT_CHECKED, TIMEOUT, Final, same_for_all
+from streams.lane.settle import NOT_CHECKED, TIMEOUT, Final, same_for_all
 from streams.lane.state import LaneState
 from streams.lane.tokens import Token
-
-# A fifth of a minute's slots: below, requests are too scarce to be spent on small batches.
-SCARCE_SHARE = 0.2
-
-# An intent whose effective deadline is nearer than this no longer waits for company.
-URGENT_MS = 1000
-
-# Where a cursor is too ragged, so many batches are filled in the order of places: finding them costs a look at all.
-HASTENED_BATCHES = 20
-
-# Expired intents leave the window this often at most, and rarer where it is so long that looking through it costs.
-SWEEP_S = 1.0
-SWEEP_INTENTS_PER_S = 20_000
 
 
 class Lane(LaneState):
@@ -39,8 +24,7 @@ class Lane(LaneState):
 
     def step(self, now: Instant) -> list[Action]:
         """All that should be done now, in order."""
-        actions: list[Action] = []
-        self._sweep(now, actions)
+        actions: list[Action] = [*closing.sweep(self, now)]
         actions.extend(Mint() if ref is None else self._post(self.batches[ref], now) for ref in self._durable)
         self._durable.clear()
         actions.extend(settle_overdue(self, now))
@@ -56,7 +40,7 @@ class Lane(LaneState):
         """The ``boot_s`` of the next :meth:`step` if nothing happens before; infinity if only an event can help."""
         times = [self.checks.give_up_at, overdue_at(self, now), self._mint_at(now)]
         if self.window:
-            times.append(max(self._sweep_at_s, now.boot_of(self.window.ends_first_ms - self.options.expiry_margin_ms)))
+            times.append(closing.sweep_at(self, now))
         if self._wants_requests and not self._take_over_serial:
             earliest = max(self._wanted_at(now), self.hold_until_s)
             ready = min((t.pace.ready_at(now.boot_s) for t in self.tokens.usable(now)), default=float("inf"))
@@ -80,20 +64,8 @@ class Lane(LaneState):
         if self._may_post():
             wanted_at_s = min(wanted_at_s, self.retries.first_at())
             if self.window.sendable:
-                wanted_at_s = min(wanted_at_s, max(self._room_at(), self._window_ready_at(now)))
+                wanted_at_s = min(wanted_at_s, max(self._room_at(), closing.ready_at(self, now)))
         return wanted_at_s
-
-    def _sweep(self, now: Instant, actions: list[Action]) -> None:
-        if now.boot_s < self._sweep_at_s:
-            return
-        self._sweep_at_s = now.boot_s + max(SWEEP_S, len(self.window) / SWEEP_INTENTS_PER_S)
-        if expired := self.window.expire(now.wall_ms + self.options.expiry_margin_ms):
-            actions.append(self._expired(expired))
-
-    def _expired(self, held: list[Held]) -> Write:
-        write = Write(outcomes=[Outcomes(Status.EXPIRED, held, 0, reason=EXPIRED)])
-        self._take(held, write)
-        return write
 
     # -- requests
 
@@ -137,59 +109,18 @@ class Lane(LaneState):
         self.end(batch, [same_for_all(batch, batch.unsettled(self.tools.packer), final)], write)
         return write
 
-    def _window_ready_at(self, now: Instant) -> float:
-        """When the window should leave, provided there is a slot."""
-        if self.window.sendable >= self.options.records_max:
-            return now.boot_s
-        deadline_ms = self.window.first_deadline_ms()
-        assert deadline_ms is not None, "only asked while something is sendable"
-        lingered = self.window.since_s + self.options.linger_ms / 1000
-        return max(lingered, min(now.boot_of(deadline_ms - URGENT_MS), self._plenty_at(now)))
-
-    def _plenty_at(self, now: Instant) -> float:
-        """When requests are plentiful enough for a small batch; infinity if only an event can bring that about."""
-        if self.checks.due.first_at() < now.boot_s:
-            return float("inf")
-        count = math.ceil(SCARCE_SHARE * self.options.requests_per_minute_per_token)
-        return min((token.pace.free_at(count, now.boot_s) for token in self.tokens.usable(now)), default=float("inf"))
-
     def _next_batch(self, now: Instant, token: Token, actions: list[Action]) -> Write | None:
-        if not self.window.sendable or max(self._room_at(), self._window_ready_at(now)) > now.boot_s:
+        if not self.window.sendable or max(self._room_at(), closing.ready_at(self, now)) > now.boot_s:
             return None
         self._make_room(now, actions)
         return self._close(self.options.records_max, now, token, actions)
 
     def _close(self, records_max: int, now: Instant, token: Token, actions: list[Action]) -> Write | None:
         """Close a batch from the window and journal it; its POST follows once that is durable."""
-        self._hasten()
-        held = self._still_wanted(self.window.take(records_max), now, actions)
-        if not held:
-            return None
-        entry = BatchEntry(self.options.account_id, BatchState.UNSENT, len(held), self.options.policy)
-        batch = Batch(self.tools.new_ref(), entry, self.tools.packer.pack(held), Phase.JOURNAL, held)
-        self.batches[batch.ref] = batch
-        write = Write(entries=[batch.journaled_content()])
-        self._take(held, write)
-        return self._open(batch, token, write, now)
+        closed = closing.close(self, records_max, now, actions)
+        return None if closed is None else self._open(*closed, token, now)
 
-    def _hasten(self) -> None:
-        """Let those leave first whose places cost the most to remember."""
-        count = HASTENED_BATCHES * self.options.records_max
-        if self.cursor.runs() > self.options.cursor_runs_max // 2:
-            self.window.hasten_oldest(count)
-        elif self.carry:
-            self.window.hasten(self.carry.oldest(count))
-
-    def _still_wanted(self, taken: list[Held], now: Instant, actions: list[Action]) -> list[Held]:
-        ends_by_ms = now.wall_ms + self.options.expiry_margin_ms
-        expired = [one for one in taken if one.row.ends_at <= ends_by_ms]
-        if not expired:
-            return taken
-        actions.append(self._expired(expired))
-        self.window.settled(expired)
-        return [one for one in taken if one.row.ends_at > ends_by_ms]
-
-    def _open(self, batch: Batch, token: Token, write: Write, now: Instant) -> Write:
+    def _open(self, batch: Batch, write: Write, token: Token, now: Instant) -> Write:
         batch.open_attempt(token.ordinal, now.wall_ms)
         token.pace.take(now.boot_s)
         self._posting += 1
@@ -220,7 +151,7 @@ class Lane(LaneState):
 
     def _due_retry(self, now: Instant, token: Token) -> Write | None:
         batch = self.retries.pop(now.boot_s)
-        return None if batch is None else self._open(batch, token, Write(), now)
+        return None if batch is None else self._open(batch, Write(), token, now)
 
     def _due_check(self, now: Instant, token: Token) -> Check | None:
         batch = self.checks.start(now.boot_s)

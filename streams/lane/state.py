@@ -64,7 +64,7 @@ class LaneState:
         self.backoff = Backoff(base_s=1.0, cap_s=60.0)
         self.hold_until_s = float("-inf")
         self.one_at_a_time = False
-        self._sweep_at_s = float("-inf")
+        self.sweep_at_s = float("-inf")
         self._serial = 0
         self._awaited: dict[int, str | None] = {}
         self._take_over_serial = 0
@@ -99,7 +99,8 @@ class LaneState:
         """Whether the lane holds nothing and waits for nothing."""
         return not self.window and not self.batches and not self._awaited
 
-    def _take(self, held: list[Held], write: Write) -> None:
+    def take(self, held: list[Held], write: Write) -> None:
+        """These intents leave the window for good: this write says where they are from now on."""
         if self.carry:
             entries, held = self.carry.take(held)
             write.entries.extend(entries)

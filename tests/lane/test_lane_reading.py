@@ -34,7 +34,7 @@ def leave(reading: Reading, lane: Lane, count: int = 3) -> None:
     held = lane.window.take(count)
     lane.window.settled(held)
     write = Write()
-    lane._take(held, write)
+    lane.take(held, write)
     reading.written(lane, write)
     reading.recall_from()
 

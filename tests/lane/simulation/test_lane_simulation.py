@@ -121,7 +121,7 @@ def no_cursor_with_the_batch(monkeypatch):
         self.cursor.take(places)
         write.taken.extend(places)
 
-    monkeypatch.setattr(Lane, "_take", take)
+    monkeypatch.setattr(Lane, "take", take)
 
 
 def offset_from_position(monkeypatch):
