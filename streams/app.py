@@ -78,16 +78,12 @@ def create_app(settings: Settings) -> WorkerProcess:
         observe = metrics.commit_observer(name)
         return Committer(kafka, name=name, group_metadata=group_metadata, on_fatal=on_fatal, observe=observe)
 
-    async def log_start(lease: Lease) -> int:
-        return await ownership.log_start(lease)
-
     to_route, to_lanes = committer("route"), committer("lanes")
     requests = LaneRequests(client, accounts, settings.api.submit_version)
     runner = LaneRunner(to_lanes, requests, encoding, LaneObserver(metrics), on_fatal)
     take_over = TakeOver(
         runner,
         _journal_reader(kafka, settings.kafka.topics.journal),
-        log_start,
         _lane_factory(settings, accounts),
         Room(settings.worker_intents_max),
     )
@@ -98,7 +94,7 @@ def create_app(settings: Settings) -> WorkerProcess:
         kafka=kafka, hooks=hooks, start_of=hooks.start_of, revoke_timeout_s=REVOKE_BOUND_S, on_fatal=on_fatal
     )
     ownership = install(app, transport)
-    recaller = Recaller(runner, _recall_reader(kafka), ownership.block, log_start)
+    recaller = Recaller(runner, _recall_reader(kafka), ownership.block, ownership.log_start)
     router = Router(
         intake_rules(settings, accounts), encoding, settings.kafka.partitions, to_route, metrics, intents.note
     )

@@ -3,9 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 import typer
@@ -13,20 +11,17 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from streams.cli.kafka import KafkaView, TopicNotThere, kafka_errors, kafka_view
+from streams.cli.offsets_told import Row, as_json_of, print_rows, report
 from streams.cli.options import BootstrapOption, ConfigOption, JsonOption
 from streams.contracts.exits import ExitCode, OperatorError
-from streams.contracts.journal import Gap
 from streams.kafka.client_config import admin_config
 from streams.kafka.offsets import Offsets
 from streams.kafka.positions import (
     Positions,
-    known_of_parcels,
     read_positions,
-    trouble_of_intents,
-    trouble_of_parcels,
 )
 from streams.kafka.reset import Reset, entries_of, execute, journal_partition, reset_to, stood_at
-from streams.kafka.standing import Known, Standing, Trouble
+from streams.kafka.standing import Standing
 
 offsets_app = typer.Typer(no_args_is_help=True, help="Show where reading stands; decide where it goes on.")
 
@@ -54,36 +49,6 @@ class Misspelt(OperatorError):
     """The command line says nothing sensible."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One consumed partition: how it stands, what its journal says."""
-
-    standing: Standing
-    intents: bool
-    positions: Positions
-
-    @property
-    def known(self) -> Known | None:
-        """How far it was consumed, as the journal says."""
-        if self.intents:
-            return self.positions.known_of_intents(self.standing.partition)
-        return known_of_parcels(self.positions.head)
-
-    @property
-    def trouble(self) -> Trouble | None:
-        """Why a worker would not read it."""
-        if self.intents:
-            return trouble_of_intents(self.standing, self.positions)
-        return trouble_of_parcels(self.standing, self.positions.head)
-
-    @property
-    def state(self) -> str:
-        """In one word."""
-        if self.trouble is not None:
-            return "blocked"
-        return "ok" if self.standing.committed is not None else "new"
-
-
 @offsets_app.callback()
 def _offsets() -> None:
     """Show where reading stands; decide where it goes on."""
@@ -105,10 +70,14 @@ def show(
         rows = asyncio.run(_rows(view))
         members = _members(view)
     if as_json:
-        told = {"group": view.options.group_id, "members": len(members), "partitions": [_as_json(row) for row in rows]}
+        told = {
+            "group": view.options.group_id,
+            "members": len(members),
+            "partitions": [as_json_of(row) for row in rows],
+        }
         print(orjson.dumps(told).decode())
     else:
-        _print_rows(rows)
+        print_rows(rows)
     if any(row.trouble is not None for row in rows):
         raise typer.Exit(ExitCode.PRECONDITION)
 
@@ -152,11 +121,13 @@ def reset(
     view = kafka_view(config, bootstrap_servers)
     with kafka_errors(view.options):
         chosen = _chosen(view, asyncio.run(_rows(view)), topics)
-        resets = [(row, reset_to(_offset(row, target), row.standing, row.known, row.trouble)) for row in chosen]
+        resets = [
+            (row, reset_to(_offset(row, target), row.standing, row.known, row.trouble, row.lows)) for row in chosen
+        ]
         if run:
             _require_consent(resets, accept_loss=accept_loss, accept_duplicates=accept_duplicates)
             _execute(view, resets)
-    _report(resets, executed=run, as_json=as_json)
+    report(resets, executed=run, as_json=as_json)
 
 
 # --- Reading ----------------------------------------------------------------------------------------------------------
@@ -301,96 +272,3 @@ def _require_empty(view: KafkaView) -> None:
             f"the group {view.options.group_id} has members ({', '.join(members)}): stop all workers first. One "
             "that has crashed is a member until its session ends (45 s by default)"
         )
-
-
-# --- Telling ----------------------------------------------------------------------------------------------------------
-
-
-def _as_json(row: Row) -> dict[str, Any]:
-    standing, known, trouble = row.standing, row.known, row.trouble
-    return {
-        "topic": standing.topic,
-        "partition": standing.partition,
-        "topic_id": standing.topic_id,
-        "committed": None if standing.committed is None else standing.committed.offset,
-        "log_start": standing.log_start,
-        "log_end": standing.log_end,
-        "journal": None if known is None else known.offset,
-        "journal_at": known.at if known is not None and known.at else None,
-        "state": row.state,
-        "reason": None if trouble is None else trouble.why,
-        "gap": None if trouble is None else _gap_as_json(trouble.gap),
-        "message": None if trouble is None else trouble.text,
-    }
-
-
-def _gap_as_json(gap: Gap) -> dict[str, Any]:
-    count = None if gap.end is None else max(0, gap.end - gap.start)
-    return {"topic_id": gap.topic_id, "start": gap.start, "end": gap.end, "offsets": count}
-
-
-def _print_rows(rows: Sequence[Row]) -> None:
-    width = max(len(row.standing.topic) for row in rows)
-    print(
-        f"{'TOPIC':<{width}}  PARTITION  {'COMMITTED':>12}  {'LOG START':>12}  {'LOG END':>12}  {'JOURNAL':>12}  "
-        f"{'JOURNAL AT':<20}  STATE"
-    )
-    for row in rows:
-        standing, known = row.standing, row.known
-        committed = "-" if standing.committed is None else str(standing.committed.offset)
-        noted = "-" if known is None else str(known.offset)
-        print(
-            f"{standing.topic:<{width}}  {standing.partition:>9}  {committed:>12}  {standing.log_start:>12}  "
-            f"{standing.log_end:>12}  {noted:>12}  {_time(known):<20}  {row.state}"
-        )
-    for row in rows:
-        if row.trouble is not None:
-            print(f"blocked ({row.trouble.why})  {row.trouble.text}")
-
-
-def _time(known: Known | None) -> str:
-    if known is None or not known.at:
-        return "-"
-    return f"{datetime.fromtimestamp(known.at / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _report(resets: Sequence[tuple[Row, Reset]], *, executed: bool, as_json: bool) -> None:
-    if as_json:
-        told = [
-            {
-                "topic": each.standing.topic,
-                "partition": each.standing.partition,
-                "from": each.known_offset,
-                "to": each.offset,
-                "lost": [_gap_as_json(gap) for gap in each.gaps],
-                "read_again": None if each.repeated is None else {"start": each.repeated[0], "end": each.repeated[1]},
-            }
-            for _, each in resets
-        ]
-        print(orjson.dumps({"executed": executed, "resets": told}).decode())
-        return
-    for row, each in resets:
-        start = "nowhere known" if each.known_offset is None else each.known_offset
-        print(f"{each.standing}: from {start} to {each.offset}")
-        for line in _consequences(row, each):
-            print(f"  {line}")
-    print("done; start the workers" if executed else "nothing was changed; --execute does it")
-
-
-def _consequences(row: Row, each: Reset) -> list[str]:
-    lines = []
-    for gap in each.gaps:
-        if gap.end is None:
-            lines.append(
-                f"lost: everything from offset {gap.start} of the topic that was there before ({gap.topic_id})"
-            )
-            continue
-        there = max(0, gap.end - max(gap.start, row.standing.log_start))
-        lines.append(
-            f"lost: {gap.end - gap.start} offsets [{gap.start}, {gap.end}), of which {there} are still in the log"
-        )
-    if each.repeated is not None:
-        start, end = each.repeated
-        what = "they will be sent a second time" if row.intents else "what was taken is recognised and not sent again"
-        lines.append(f"read again: {end - start} offsets [{start}, {end}); {what}")
-    return lines or ["nothing is lost and nothing is read again, as far as the journal knows"]

@@ -4,7 +4,7 @@ Only the few small entries about positions are decoded. What must stay true: the
 for lanes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from confluent_kafka import Message
@@ -20,7 +20,7 @@ from streams.contracts.journal import (
 )
 from streams.kafka.client_config import KafkaOptions
 from streams.kafka.replay import replay
-from streams.kafka.standing import Known, Standing, Trouble, differ, trouble_of, trouble_of_unread
+from streams.kafka.standing import Known, Standing, Trouble, differ, trouble_of, trouble_of_behind, trouble_of_unread
 
 # The partition of the journal that speaks of the intents topic.
 INTENTS_JOURNAL_PARTITION = 0
@@ -89,12 +89,23 @@ def trouble_of_intents(standing: Standing, positions: Positions) -> Trouble | No
     return trouble
 
 
-def trouble_of_parcels(standing: Standing, head: HeadEntry | None) -> Trouble | None:
+def trouble_of_parcels(
+    standing: Standing, head: HeadEntry | None, cursors: Mapping[str, CursorEntry]
+) -> Trouble | None:
     """What is wrong with a partition of the parcels, given its partition of the journal.
 
     Nobody but callstream writes parcels, so none of them was ever meant to be skipped.
     """
-    return trouble_of(standing, known_of_parcels(head)) or (trouble_of_unread(standing) if head is None else None)
+    return (
+        trouble_of(standing, known_of_parcels(head))
+        or (trouble_of_unread(standing) if head is None else None)
+        or trouble_of_behind(standing, lows_of(cursors))
+    )
+
+
+def lows_of(cursors: Mapping[str, CursorEntry]) -> dict[str, int]:
+    """Where accounts that are behind go on reading, by account."""
+    return {account_id: cursor.low.offset for account_id, cursor in cursors.items() if cursor.behind}
 
 
 async def read_positions(options: KafkaOptions, journal: str, partition: int) -> Positions:

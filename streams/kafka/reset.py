@@ -6,7 +6,7 @@ while that happens; and cursors of accounts never speak of offsets that the log 
 taken for old ones.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -28,7 +28,7 @@ from streams.contracts.journal import (
 )
 from streams.kafka.client_config import KafkaOptions, producer_config, reader_config, transactional_id
 from streams.kafka.positions import INTENTS_JOURNAL_PARTITION, Positions
-from streams.kafka.standing import Known, Standing, Trouble, Why, differ, mark
+from streams.kafka.standing import Known, Standing, Trouble, Why, differ, mark, trouble_of_behind
 
 _CALL_S: Final = 20.0
 
@@ -43,8 +43,8 @@ class OutsideTheLog(OperatorError):
 class Reset:
     """One decision: partition ``standing`` goes on at ``offset``; ``known_offset`` is where callstream stood.
 
-    ``gaps`` will never be read. ``repeated`` ``[start, end)`` will be read a second time. Cursors are cut at
-    ``cursors_end``, where they speak of offsets beyond the log.
+    ``gaps`` will never be read. ``repeated`` ``[start, end)`` will be read a second time. Cursors are cut to
+    ``[cursors_start, cursors_end)``, where they speak of offsets that the log does not have.
     """
 
     standing: Standing
@@ -53,6 +53,7 @@ class Reset:
     gaps: tuple[Gap, ...]
     repeated: tuple[int, int] | None
     cursors_end: int | None
+    cursors_start: int | None = None
 
 
 def stood_at(standing: Standing, known: Known | None) -> int | None:
@@ -64,8 +65,10 @@ def stood_at(standing: Standing, known: Known | None) -> int | None:
     )
 
 
-def reset_to(offset: int, standing: Standing, known: Known | None, trouble: Trouble | None) -> Reset:
-    """What going on at ``offset`` means. Pure.
+def reset_to(
+    offset: int, standing: Standing, known: Known | None, trouble: Trouble | None, lows: Mapping[str, int]
+) -> Reset:
+    """What going on at ``offset`` means. ``lows`` are where accounts that are behind go on reading. Pure.
 
     Raises:
         OutsideTheLog: The log does not have it.
@@ -79,13 +82,16 @@ def reset_to(offset: int, standing: Standing, known: Known | None, trouble: Trou
         return Reset(standing, trouble.gap.start, offset, (trouble.gap, *skipped), None, cursors_end=0)
     stood = stood_at(standing, known)
     reached = min(stood or 0, standing.log_end)
+    overtaken = trouble_of_behind(standing, lows)
+    skipped = (Gap(standing.topic_id, reached, offset),) if offset > reached else ()
     return Reset(
         standing,
         stood,
         offset,
-        gaps=(Gap(standing.topic_id, reached, offset),) if offset > reached else (),
+        gaps=skipped if overtaken is None else (overtaken.gap, *skipped),
         repeated=(offset, reached) if offset < reached else None,
         cursors_end=standing.log_end if stood is not None and stood > standing.log_end else None,
+        cursors_start=None if overtaken is None else standing.log_start,
     )
 
 
@@ -116,15 +122,25 @@ def entries_of(reset: Reset, positions: Positions, at_ms: int, *, intents: bool)
         yield str(JournalKey("source", str(where.partition))), SourceEntry(where.topic_id, reset.offset, at_ms)
         return
     yield str(JournalKey("head")), HeadEntry(where.topic_id, reset.offset, at_ms)
-    if reset.cursors_end is not None:
-        for account_id, cursor in positions.cursors.items():
-            yield str(JournalKey("cursor", account_id)), cut(cursor, Place(reset.cursors_end, 0))
+    for account_id, cursor in positions.cursors.items():
+        fitting = fit(cursor, reset.cursors_start, reset.cursors_end)
+        if fitting != cursor:
+            yield str(JournalKey("cursor", account_id)), fitting
 
 
-def cut(cursor: CursorEntry, end: Place) -> CursorEntry:
-    """A cursor that says nothing of places at or beyond ``end``."""
-    taken = tuple((start, min(stop, end)) for start, stop in cursor.taken if start < end)
-    return replace(cursor, low=min(cursor.low, end), taken=taken, behind=cursor.behind and cursor.low < end)
+def fit(cursor: CursorEntry, start: int | None, end: int | None) -> CursorEntry:
+    """A cursor that says nothing of offsets below ``start``, nor at or beyond ``end``."""
+    if end is not None:
+        last = Place(end, 0)
+        taken = tuple((begun, min(ended, last)) for begun, ended in cursor.taken if begun < last)
+        cursor = replace(cursor, low=min(cursor.low, last), taken=taken, behind=cursor.behind and cursor.low < last)
+    if start is not None and cursor.low < (first := Place(start, 0)):
+        taken = tuple((max(begun, first), ended) for begun, ended in cursor.taken if ended > first)
+        if taken and taken[0][0] == first:
+            (_, first), *rest = taken
+            taken = tuple(rest)
+        cursor = replace(cursor, low=first, taken=taken)
+    return cursor
 
 
 def execute(

@@ -8,6 +8,7 @@ so is a topic that was deleted and created anew under the same name.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -32,6 +33,7 @@ class Why(StrEnum):
     BELOW_START = "below_log_start"
     BEYOND_END = "beyond_log_end"
     MOVED = "moved_from_outside"
+    OVERTAKEN = "accounts_overtaken"
 
 
 class Committed(NamedTuple):
@@ -116,6 +118,24 @@ def trouble_of_unread(standing: Standing) -> Trouble | None:
     gap = Gap(standing.topic_id, 0, standing.log_start)
     text = f"{standing}: was never read, and {_span(0, standing.log_start)} are gone from the log"
     return Trouble(Why.BELOW_START, gap, text)
+
+
+def trouble_of_behind(standing: Standing, lows: Mapping[str, int]) -> Trouble | None:
+    """What is wrong where the log has lost what accounts that are behind still had to read.
+
+    ``lows`` are their first untaken offsets.
+    """
+    start = standing.log_start
+    gone = {account_id: low for account_id, low in lows.items() if low < start}
+    if not gone:
+        return None
+    spans = ", ".join(f"{account_id} has to read {_span(low, start)}" for account_id, low in sorted(gone.items()))
+    return Trouble(
+        Why.OVERTAKEN,
+        Gap(standing.topic_id, min(gone.values()), start),
+        f"{standing}: the log begins at {start}, but of accounts that are behind {spans}. Those parcels are gone: look "
+        "for the cause (retention.ms of the topic)",
+    )
 
 
 def stop_at(trouble: Trouble | None) -> None:

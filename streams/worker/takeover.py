@@ -5,7 +5,7 @@ no lane goes on once its partition is being given up; a hand-over is committed b
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import structlog
@@ -13,11 +13,11 @@ import structlog
 from streams import failpoint
 from streams.kafka.lease import Lease
 from streams.kafka.positions import trouble_of_parcels
-from streams.kafka.standing import PartitionBlocked, stop_at
+from streams.kafka.standing import stop_at
 from streams.lane.instant import Instant
 from streams.lane.lane import Lane
 from streams.lane.reading import Room
-from streams.lane.recovery import AccountState, JournalFold, hand_over, restore
+from streams.lane.recovery import JournalFold, hand_over, restore
 from streams.worker.clock import read_clock
 from streams.worker.draining import GivenUp
 from streams.worker.lane_runner import LaneRunner
@@ -26,20 +26,18 @@ from streams.worker.owned import OwnedPartition
 log = structlog.stdlib.get_logger(__name__)
 
 ReadJournal = Callable[[int], Awaitable[JournalFold]]
-LogStart = Callable[[Lease], Awaitable[int]]
 
 
 @dataclass(eq=False, slots=True)
 class TakeOver:
     """Gives lanes to the runner and takes them away.
 
-    ``read_journal`` folds one partition of the journal, ``log_start`` tells the first offset of a partition's log.
-    ``given_up`` adds up what became of the work of partitions that were given up.
+    ``read_journal`` folds one partition of the journal. ``given_up`` adds up what became of the work of partitions that
+    were given up.
     """
 
     runner: LaneRunner
     read_journal: ReadJournal
-    log_start: LogStart
     new_lane: Callable[[str], Lane]
     room: Room
     given_up: GivenUp = field(default_factory=GivenUp)
@@ -55,10 +53,10 @@ class TakeOver:
         if failpoint.hit is not None:
             failpoint.hit("takeover_begin")
         fold = await self.read_journal(lease.partition)
-        if lease.standing is not None:
-            stop_at(trouble_of_parcels(lease.standing, fold.head))
         accounts = list(fold.accounts())
-        await self._check_lows(lease, accounts)
+        if lease.standing is not None:
+            cursors = {account_id: state.cursor for account_id, state in accounts if state.cursor is not None}
+            stop_at(trouble_of_parcels(lease.standing, fold.head, cursors))
         if failpoint.hit is not None:
             failpoint.hit("takeover_replayed")
         partition = OwnedPartition(lease, self.new_lane, self.room)
@@ -93,14 +91,6 @@ class TakeOver:
             open_batches=batches,
             seconds=round(seconds, 3),
         )
-
-    async def _check_lows(self, lease: Lease, accounts: Sequence[tuple[str, AccountState]]) -> None:
-        lows = {name: state.cursor.low.offset for name, state in accounts if state.cursor and state.cursor.behind}
-        if not lows:
-            return
-        start = await self.log_start(lease)
-        if gone := {account_id: low for account_id, low in lows.items() if low < start}:
-            raise PartitionBlocked(gap_of(lease, gone, start))
 
     async def revoked(self, leases: Sequence[Lease], *, lost: bool) -> None:
         """Hand the lanes of these partitions over; with ``lost`` just forget them."""
@@ -151,12 +141,3 @@ class TakeOver:
 def _left_by(partition: OwnedPartition, *, sent: int = 0, unknown: int = 0) -> GivenUp:
     batches = sum(len(owned.lane.batches) for owned in list(partition.lanes.values()))
     return GivenUp(sent, partition.intents, batches, unknown)
-
-
-def gap_of(lease: Lease, lows: Mapping[str, int], log_start: int) -> str:
-    """What is missing where the log has lost what accounts that are behind still had to read."""
-    gaps = ", ".join(f"{account_id} has to read [{low}, {log_start})" for account_id, low in sorted(lows.items()))
-    return (
-        f"{lease.topic}[{lease.partition}]: the log begins at {log_start}, but of accounts that are behind {gaps}. "
-        "Those parcels are gone: look for the cause (retention.ms of the topic)."
-    )

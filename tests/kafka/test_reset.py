@@ -14,8 +14,8 @@ from streams.contracts.journal import (
     decode_entry,
     encode_entry,
 )
-from streams.kafka.positions import Positions
-from streams.kafka.reset import OutsideTheLog, cut, entries_of, reset_to
+from streams.kafka.positions import Positions, lows_of
+from streams.kafka.reset import OutsideTheLog, entries_of, fit, reset_to
 from streams.kafka.standing import Committed, Known, Standing, trouble_of
 
 AT_MS = 1_763_780_000_000
@@ -59,7 +59,7 @@ CASES = [
 
 @pytest.mark.parametrize(("standing", "known", "offset", "stood", "gaps", "repeated", "cursors_end"), CASES)
 def test_the_cost_of_a_decision(standing, known, offset, stood, gaps, repeated, cursors_end):
-    reset = reset_to(offset, standing, known, trouble_of(standing, known))
+    reset = reset_to(offset, standing, known, trouble_of(standing, known), {})
     assert (reset.known_offset, reset.offset) == (stood, offset)
     assert (reset.gaps, reset.repeated, reset.cursors_end) == (gaps, repeated, cursors_end)
 
@@ -67,11 +67,11 @@ def test_the_cost_of_a_decision(standing, known, offset, stood, gaps, repeated, 
 @pytest.mark.parametrize("offset", [4, 101])
 def test_an_offset_outside_the_log_is_refused(offset):
     with pytest.raises(OutsideTheLog, match=r"t\[3\]: offset \d+ is not in the log, \[5, 100\)"):
-        reset_to(offset, at(ours(40), start=5), None, None)
+        reset_to(offset, at(ours(40), start=5), None, None, {})
 
 
 def written(standing, known, offset, positions, *, intents):
-    reset = reset_to(offset, standing, known, trouble_of(standing, known))
+    reset = reset_to(offset, standing, known, trouble_of(standing, known), lows_of(positions.cursors))
     entries = dict(entries_of(reset, positions, AT_MS, intents=intents))
     for key, entry in entries.items():
         assert decode_entry(JournalKey.parse(key.encode()), encode_entry(entry)) == entry
@@ -101,4 +101,28 @@ def test_parcels_get_their_head_and_cursors_that_fit_the_log():
 
 def test_a_cursor_of_a_topic_that_is_gone_says_nothing():
     cursor = CursorEntry(Place(80, 2), ((Place(90, 0), Place(95, 1)),), behind=True)
-    assert cut(cursor, Place(0, 0)) == CursorEntry(Place(0, 0))
+    assert fit(cursor, None, 0) == CursorEntry(Place(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("low", "taken", "fitting"),
+    [
+        pytest.param(20, (), CursorEntry(Place(50, 0), behind=True), id="all of it gone"),
+        pytest.param(50, (), None, id="nothing gone"),
+        pytest.param(20, ((30, 45),), CursorEntry(Place(50, 0), behind=True), id="a run below"),
+        pytest.param(
+            20,
+            ((30, 60), (70, 80)),
+            CursorEntry(Place(60, 0), ((Place(70, 0), Place(80, 0)),), behind=True),
+            id="a run across",
+        ),
+    ],
+)
+def test_an_account_whose_place_the_log_has_lost_goes_on_where_the_log_begins(low, taken, fitting):
+    runs = tuple((Place(start, 0), Place(end, 0)) for start, end in taken)
+    cursors = {"a": CursorEntry(Place(low, 0), runs, behind=True), "b": CursorEntry(Place(90, 1))}
+    entries = written(at(ours(90), start=50), Known(90, "A"), 90, Positions(cursors=cursors), intents=False)
+    lost = () if fitting is None else (Gap("A", low, 50),)
+    assert entries.pop(f"reset/{AT_MS}/t/3").gaps == lost
+    assert entries.pop("head") == HeadEntry("A", 90, AT_MS)
+    assert entries == ({} if fitting is None else {"cursor/a": fitting})

@@ -49,16 +49,13 @@ def batch_of(state, *rows):
     ]
 
 
-def take_over_of(shell, fold, log_start=0):
+def take_over_of(shell, fold):
     async def read_journal(partition):
         assert partition == 0
         return fold
 
-    async def starts_at(_lease):
-        return log_start
-
     shell.runner.partitions.clear()
-    return TakeOver(shell.runner, read_journal, starts_at, new_lane, Room(1000))
+    return TakeOver(shell.runner, read_journal, new_lane, Room(1000))
 
 
 def states(shell):
@@ -189,8 +186,8 @@ BEHIND = (JournalKey("cursor", ACCOUNT), CursorEntry(Place(20, 1), behind=True))
 def test_an_account_that_is_behind_is_read_from_its_own_place(play):
     async def story():
         shell = Shell()
-        owner = lease(start=40)
-        take_over = take_over_of(shell, fold_of(BEHIND), log_start=20)
+        owner = lease(start=40, standing=parcels_at(Committed(40, ours=True), start=20))
+        take_over = take_over_of(shell, fold_of((JournalKey("head"), HEAD), BEHIND))
         await take_over.assigned(owner)
         partition = shell.runner.partitions[owner]
         shell.runner.take(chunk_of(owner, 40, parcel(row(0)), parcel(row(1), account=OTHER_ACCOUNT)))
@@ -203,9 +200,10 @@ def test_an_account_that_is_behind_is_read_from_its_own_place(play):
 def test_a_log_that_has_lost_what_an_account_still_has_to_read_blocks_the_partition(play):
     async def story():
         shell = Shell()
-        take_over = take_over_of(shell, fold_of(BEHIND), log_start=25)
-        with pytest.raises(PartitionBlocked, match=rf"begins at 25.* {ACCOUNT} has to read \[20, 25\)"):
-            await take_over.assigned(lease(start=40))
+        take_over = take_over_of(shell, fold_of((JournalKey("head"), HEAD), BEHIND))
+        words = rf"begins at 25.* {ACCOUNT} has to read 5 offsets \[20, 25\)"
+        with pytest.raises(PartitionBlocked, match=words):
+            await take_over.assigned(lease(standing=parcels_at(Committed(40, ours=True), start=25)))
         assert not shell.runner.partitions
 
     play(story)
