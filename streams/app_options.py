@@ -68,6 +68,7 @@ def lane_options(settings: Settings, account_id: str, account: Account | None) -
             "normal": round(offsets.normal * 1000),
             "low": round(offsets.low * 1000),
         },
+        tokens_max=limits.tokens_max,
         requests_per_minute_per_token=limits.requests_per_minute_per_token,
         token_mints_per_30_min=limits.token_mints_per_30_min,
         intents_max=settings.lane.intents_max,

@@ -13,8 +13,9 @@ from streams.cli.options import BootstrapOption, ConfigOption, JsonOption
 from streams.contracts.command import Result, Verb
 from streams.contracts.intent import UUID_PATTERN
 from streams.contracts.journal import Packer
+from streams.lane.mints import MINT_WINDOW_S
 from streams.lane.recovery import AccountState
-from streams.lane.tokens import MINT_WINDOW_S, TOKEN_USE_S
+from streams.lane.token import TOKEN_USE_S
 
 accounts_app = typer.Typer(no_args_is_help=True, help="Show the accounts, pause and resume them.")
 

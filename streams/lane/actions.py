@@ -7,7 +7,7 @@ from typing import NamedTuple
 from streams.contracts.journal import Held, Place
 from streams.contracts.outcome import BatchFacts, Reason, Status
 from streams.contracts.request import RequestRecord
-from streams.lane.tokens import Token
+from streams.lane.token import Token
 
 
 class Outcomes(NamedTuple):

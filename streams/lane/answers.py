@@ -27,6 +27,7 @@ from streams.lane.settle import (
     same_for_all,
 )
 from streams.lane.state import LaneState
+from streams.lane.throttle import exhausted, throttled
 from streams.lane.verdict import (
     Accepted,
     Ambiguous,
@@ -52,15 +53,17 @@ def posted(lane: LaneState, ref: str, verdict: PostVerdict, sent_ms: int, now: I
     batch = lane.batches[ref]
     write = Write(requests=[lane.request_ended("post", batch, batch.token, sent_ms, now, verdict_name(verdict))])
     match verdict:
-        case Accepted(batch_id):
-            _accepted(lane, batch, batch_id, now, write)
+        case Accepted():
+            _accepted(lane, batch, verdict, now, write)
         case RetryLater():
+            batch.again |= verdict.throttled or verdict.left
             _hold_for(lane, batch, verdict, now)
             _unsent(lane, batch, max(now.boot_s, lane.hold_until_s), write)
         case Reauthenticate():
             _replace_token(lane, batch, now, write)
             _unsent(lane, batch, now.boot_s, write)
         case Refuse():
+            batch.again = True
             _fail(lane, now, REFUSED_PAUSE)
             _unsent(lane, batch, lane.hold_until_s, write)
         case Split():
@@ -72,11 +75,11 @@ def posted(lane: LaneState, ref: str, verdict: PostVerdict, sent_ms: int, now: I
     return write
 
 
-def _accepted(lane: LaneState, batch: Batch, batch_id: str | None, now: Instant, write: Write) -> None:
+def _accepted(lane: LaneState, batch: Batch, verdict: Accepted, now: Instant, write: Write) -> None:
     lane.backoff.succeed()
     lane.one_at_a_time = False
-    _proved_token(lane, batch)
-    accept(lane, batch, batch_id, now, write)
+    _worked(lane, batch, now, verdict.exhausted_for_s)
+    accept(lane, batch, verdict.batch_id, now, write)
 
 
 def accept(lane: LaneState, batch: Batch, batch_id: str | None, now: Instant, write: Write) -> None:
@@ -146,28 +149,34 @@ def _fail(lane: LaneState, now: Instant, pause: Backoff | None = None, at_least_
 
 
 def _replace_token(lane: LaneState, batch: Batch, now: Instant, write: Write) -> None:
-    """The API does not take this token: drop it, another one is minted.
+    """The API does not take this token: drop it, another one is minted if it is needed.
 
     One that worked has ended. A fresh one that is refused tells that the next will be, too: there are ten mints in
-    thirty minutes, and an outage of two must not cost them all.
+    thirty minutes, and an outage of two must not cost them all. Others that were in flight with it tell nothing new.
     """
     token = lane.tokens.find(batch.token)
-    _fail(lane, now, None if token is None or token.proven else REFUSED_PAUSE)
-    lane.tokens.drop(batch.token)
+    if token is None:
+        return
+    lane.tokens.refused(token, now)
+    if not token.proven:
+        _fail(lane, now, REFUSED_PAUSE)
+    elif not lane.tokens.usable(now):
+        _fail(lane, now)
     write.entries.append(lane.journaled_tokens(now))
 
 
-def _proved_token(lane: LaneState, batch: Batch) -> None:
+def _worked(lane: LaneState, batch: Batch, now: Instant, exhausted_for_s: float | None) -> None:
     token = lane.tokens.find(batch.token)
     if token is not None:
         token.proven = True
+        token.backoff.succeed()
+        exhausted(token, exhausted_for_s, now)
 
 
 def _hold_for(lane: LaneState, batch: Batch, verdict: RetryLater, now: Instant) -> None:
-    """Certainly not applied: a throttled token pauses alone, anything else pauses the account."""
-    token = lane.tokens.find(batch.token)
-    if verdict.throttled and token is not None:
-        token.pace.hold(now.boot_s + lane.backoff.fail(lane.tools.rng, verdict.retry_after_s))
+    """Certainly not applied: a throttled token pauses, anything else pauses the account."""
+    if verdict.throttled:
+        throttled(lane, lane.tokens.find(batch.token), verdict.retry_after_s, now)
     else:
         _fail(lane, now, at_least_s=verdict.retry_after_s)
 
@@ -177,9 +186,9 @@ def checked(lane: LaneState, ref: str, verdict: CheckVerdict, sent_ms: int, now:
     batch = lane.batches[ref]
     write = Write(requests=[lane.request_ended("check", batch, batch.token, sent_ms, now, verdict_name(verdict))])
     match verdict:
-        case Statuses(records):
+        case Statuses(records, exhausted_for_s):
             lane.backoff.succeed()
-            _proved_token(lane, batch)
+            _worked(lane, batch, now, exhausted_for_s)
             held = batch.unsettled(lane.tools.packer)
             correlation = correlate(held, records)
             if correlation.complete or now.boot_s >= lane.checks.deadline_of(batch):

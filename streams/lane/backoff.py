@@ -7,6 +7,9 @@ synchronised spike (AWS Builders' Library, "Timeouts, retries, and backoff with 
 import random
 from dataclasses import dataclass
 
+# A server that names a time names the same to all: who comes back is spread over a tenth more.
+SPREAD_SHARE = 0.1
+
 _EXPONENT_MAX = 16  # beyond, the cap has long been reached and the power would only grow
 
 
@@ -24,7 +27,7 @@ class Backoff:
         ceiling = min(self.cap_s, self.base_s * 2.0 ** min(self.failures, _EXPONENT_MAX))
         self.failures += 1
         wait = max(self.floor_s, rng.uniform(0, ceiling))
-        return wait if at_least_s is None else max(at_least_s, min(wait, self.base_s))
+        return wait if at_least_s is None else at_least_s + rng.uniform(0, max(self.base_s, SPREAD_SHARE * at_least_s))
 
     def succeed(self) -> None:
         """Forget the failures."""

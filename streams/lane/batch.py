@@ -26,7 +26,8 @@ class Batch:
     """An open batch. ``entry`` is its journal entry as last written.
 
     ``held`` is dropped once the batch is accepted or held: from then on only ``packed`` is kept, a tenth of its size.
-    ``checks`` is how many checks were answered; ``accepted_s`` is when the API accepted it, as ``boot_s``.
+    ``checks`` is how many checks were answered; ``accepted_s`` is when the API accepted it, as ``boot_s``. ``again``:
+    its next POST repeats one that was answered badly or not at all.
     """
 
     ref: str
@@ -35,6 +36,7 @@ class Batch:
     phase: Phase
     held: Sequence[Held] | None = None
     token: int = -1
+    again: bool = False
     checks: int = 0
     accepted_s: float = float("inf")
     _ends_first_ms: int | None = None

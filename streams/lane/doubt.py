@@ -26,6 +26,7 @@ def suspect(lane: LaneState, batch: Batch, when_s: float, write: Write) -> None:
     """An attempt of a batch may have been applied: flag it, and act by its policy; ``retry`` sends it at ``when_s``."""
     entry = replace(batch.entry, state=BatchState.AMBIGUOUS, possible_duplicate=True, resends=batch.entry.resends + 1)
     batch.entry = entry
+    batch.again = True
     if holds(entry.policy):
         _leave_to_operator(lane, batch, write)
     elif entry.resends > lane.options.ambiguous_resends_max:

@@ -14,7 +14,7 @@ from streams.lane.doubt import overdue_at, settle_overdue
 from streams.lane.instant import Instant
 from streams.lane.settle import NOT_CHECKED, TIMEOUT, Final, same_for_all
 from streams.lane.state import LaneState
-from streams.lane.tokens import Token
+from streams.lane.token import Token
 
 
 class Lane(LaneState):
@@ -25,6 +25,7 @@ class Lane(LaneState):
     def step(self, now: Instant) -> list[Action]:
         """All that should be done now, in order."""
         actions: list[Action] = [*closing.sweep(self, now)]
+        self.checks.running_max = self._in_flight_max
         actions.extend(Mint() if ref is None else self._post(self.batches[ref], now) for ref in self._durable)
         self._durable.clear()
         actions.extend(settle_overdue(self, now))
@@ -34,6 +35,7 @@ class Lane(LaneState):
             actions.append(self._awaited_write(Write(entries=[self.journaled_tokens(now)]), None))
         while self._may_request(now) and (action := self._next_request(now, actions)):
             actions.append(action)
+        self.tokens.press(now, full_waits=self._full_waits(now))
         return actions
 
     def wake_at(self, now: Instant) -> float:
@@ -43,8 +45,7 @@ class Lane(LaneState):
             times.append(closing.sweep_at(self, now))
         if self._wants_requests and not self._take_over_serial:
             earliest = max(self._wanted_at(now), self.hold_until_s)
-            ready = min((t.pace.ready_at(now.boot_s) for t in self.tokens.usable(now)), default=float("inf"))
-            times.append(max(earliest, ready))
+            times.append(max(earliest, self.tokens.ready_at(now)))
         return min(times)
 
     def _may_request(self, now: Instant) -> bool:
@@ -70,10 +71,9 @@ class Lane(LaneState):
     # -- requests
 
     def _next_request(self, now: Instant, actions: list[Action]) -> Action | None:
-        tokens = [token for token in self.tokens.usable(now) if token.pace.ready_at(now.boot_s) <= now.boot_s]
-        if not tokens:
+        token = self.tokens.best(now)
+        if token is None:
             return None
-        token = max(tokens, key=lambda candidate: candidate.pace.free(now.boot_s))
         if self._checks_first and (check := self._due_check(now, token)):
             return check
         if self._may_post() and (write := self._due_retry(now, token) or self._next_batch(now, token, actions)):
@@ -83,7 +83,16 @@ class Lane(LaneState):
     def _may_post(self) -> bool:
         if self.paused or len(self.held) >= self.options.open_batches_max:
             return False
-        return self._posting < (1 if self.one_at_a_time else self.options.in_flight_max_per_token)
+        return self._posting < (1 if self.one_at_a_time else self._in_flight_max)
+
+    @property
+    def _in_flight_max(self) -> int:
+        return self.options.in_flight_max_per_token * max(1, self.tokens.in_use)
+
+    def _full_waits(self, now: Instant) -> bool:
+        """Whether a full batch is waiting for nothing but requests to spare."""
+        held_up = self.paused or self.one_at_a_time or now.boot_s < self.hold_until_s
+        return self.window.sendable >= self.options.records_max and not held_up
 
     @property
     def _crowded(self) -> bool:
@@ -122,7 +131,9 @@ class Lane(LaneState):
 
     def _open(self, batch: Batch, write: Write, token: Token, now: Instant) -> Write:
         batch.open_attempt(token.ordinal, now.wall_ms)
-        token.pace.take(now.boot_s)
+        self.tokens.take(token, now)
+        self.tokens.minting.demand.add(batch.unsettled_count / self.options.records_max, now.boot_s)
+        self.retry_budget.sent(now.boot_s, again=batch.again)
         self._posting += 1
         write.entries.append(batch.journaled())
         return self._awaited_write(write, batch.ref)
@@ -150,8 +161,11 @@ class Lane(LaneState):
         return batch.ends_first_ms(self.tools.packer) > now.wall_ms
 
     def _due_retry(self, now: Instant, token: Token) -> Write | None:
-        batch = self.retries.pop(now.boot_s)
-        return None if batch is None else self._open(batch, Write(), token, now)
+        while (batch := self.retries.pop(now.boot_s)) is not None:
+            if not batch.again or self.retry_budget.allows(now.boot_s):
+                return self._open(batch, Write(), token, now)
+            self.retry_at(batch, self.retry_budget.ask_again_at(now.boot_s))
+        return None
 
     def _due_check(self, now: Instant, token: Token) -> Check | None:
         batch = self.checks.start(now.boot_s)
@@ -159,5 +173,6 @@ class Lane(LaneState):
             return None
         assert batch.entry.batch_id is not None, "a batch without a name is not checked"
         batch.token = token.ordinal
-        token.pace.take(now.boot_s)
+        self.tokens.take(token, now)
+        self.tokens.minting.demand.add(1.0, now.boot_s)
         return Check(batch.ref, batch.entry.batch_id, token)

@@ -28,6 +28,7 @@ class LaneOptions:
     records_max: int = 500
     linger_ms: int = 250
     priority_offsets_ms: Mapping[Priority, int] = field(default_factory=_priority_offsets_ms)
+    tokens_max: int = 10
     requests_per_minute_per_token: int = 60
     token_mints_per_30_min: int = 10
     intents_max: int = 100_000

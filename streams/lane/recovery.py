@@ -157,6 +157,7 @@ def _resume(lane: Lane, batch: Batch, now: Instant, write: Write) -> None:
     batch.held = batch.unpacked(lane.tools.packer)
     if not batch.passed_on:
         lane.window.travelling(batch.unsettled(lane.tools.packer))
+    batch.again = batch.entry.state is BatchState.AMBIGUOUS
     lane.one_at_a_time |= batch.entry.possible_duplicate or batch.entry.state is BatchState.OPEN
     match batch.entry.state:
         case BatchState.UNSENT:

@@ -20,6 +20,7 @@ from streams.lane.cursor import ENTRY_BYTES_MAX, Cursor
 from streams.lane.due import Due
 from streams.lane.instant import Instant
 from streams.lane.options import LaneOptions
+from streams.lane.retry_budget import RetryBudget
 from streams.lane.settle import completed
 from streams.lane.tokens import Sealer, Tokens
 from streams.lane.window import Window
@@ -53,8 +54,10 @@ class LaneState:
         self.tokens = Tokens(
             requests_per_minute=options.requests_per_minute_per_token,
             mints_per_30_min=options.token_mints_per_30_min,
+            tokens_max=options.tokens_max,
             sealer=tools.sealer,
         )
+        self.retry_budget = RetryBudget()
         self.batches: dict[str, Batch] = {}
         self.checks = Checks(options.in_flight_max_per_token, options.status_deadline_s)
         self.retries = Due()
@@ -133,9 +136,8 @@ class LaneState:
 
     def not_sent(self, batch: Batch, now: Instant) -> Write:
         """A journaled attempt was not made: the batch may go again at once."""
-        token = self.tokens.find(batch.token)
-        if token is not None:
-            token.pace.unsent()
+        self.tokens.unsent(batch.token)
+        self.retry_budget.unsent(again=batch.again)
         self._posting -= 1
         batch.entry = replace(batch.entry, state=BatchState.UNSENT)
         self.retry_at(batch, now.boot_s)
@@ -143,9 +145,7 @@ class LaneState:
 
     def not_checked(self, batch: Batch, now: Instant) -> Write:
         """A status check was not made after all: it is due again at once."""
-        token = self.tokens.find(batch.token)
-        if token is not None:
-            token.pace.unsent()
+        self.tokens.unsent(batch.token)
         self.checks.running -= 1
         self.checks.at(batch, now.boot_s)
         return Write()
@@ -169,9 +169,8 @@ class LaneState:
         self, request: RequestKind, batch: Batch | None, token: int | None, sent_ms: int, now: Instant, verdict: str
     ) -> RequestRecord:
         """Free the slot of a request, and put it on record."""
-        used = None if token is None else self.tokens.find(token)
-        if used is not None:
-            used.pace.ended(now.boot_s)
+        if token is not None:
+            self.tokens.ended(token, now)
         if request == "post":
             self._posting -= 1
         elif request == "check":

@@ -1,37 +1,27 @@
-"""The access tokens of one account, and how often new ones may be minted.
+"""The access tokens of one account: how many there are, and with which one the next request leaves.
 
-A token lives 60 minutes and the API grants 10 mints per 30 minutes and account. An attempt is journaled before it is
-made, so that a worker that crashes in a loop cannot use up the quota; it counts from when it ended, since nobody knows
-when in between the API saw it. Tokens travel with the account: the journal has
-them sealed, with what a successor needs to know of their recent use. This release keeps one token in use.
+The API takes so many requests a minute with each. All of them together are held to ``tokens_max`` times that: while a
+token and its successor are both good, they share what one is allowed. When another one is minted is decided in
+:mod:`streams.lane.minting`.
+
+Tokens travel with the account: the journal has them sealed, with what a successor needs to know of their recent use.
+That the pool fell back to one token does not travel; a successor finds it out at the cost of a mint.
 """
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from streams.contracts.journal import TokenEntry, TokensEntry
-from streams.lane.backoff import Backoff
 from streams.lane.instant import Instant
-from streams.lane.pace import WINDOW_S, Pace
+from streams.lane.minting import Minting
+from streams.lane.mints import CLOCK_DOUBT_S, CRASH_RUN_S
+from streams.lane.pace import Pace
+from streams.lane.token import TOKEN_USE_S, Token
 
-# Tokens live 60 minutes (vendor page "Generate Access Token"); the rest is for clocks, latency and a slow renewal.
-TOKEN_USE_S = 55 * 60.0
-
-# A successor is asked for this long before a token is put away, so that no request has to wait for it.
-RENEW_EARLY_S = 60.0
-
-MINT_WINDOW_S = 30 * 60.0
-
-# How far the clock of the worker that wrote a time may have been off.
-CLOCK_DOUBT_S = 5.0
-
-# After a crash nobody knows what the previous owner sent last. By this long after the assignment all of it has ended.
-CRASH_RUN_S = 35.0
-
-# Nor when the attempt to mint that it had journaled last reached the API: after its commit, within its deadline.
-CRASH_MINT_S = 120.0
+Shortage = Literal["quota", "refused", "revoked"]
+"""Why an account has fewer tokens than it needs: the quota of mints is used up, the last attempt to mint failed, or a
+new token seems to revoke the ones before it."""
 
 
 class Sealer(Protocol):
@@ -46,60 +36,44 @@ class Sealer(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Token:
-    """One usable token. ``proven``: the API has taken it. ``repr`` hides the secret."""
-
-    ordinal: int
-    minted_at_ms: int
-    secret: str = field(repr=False)
-    sealed: str = field(repr=False)
-    pace: Pace
-    use_until_s: float
-    proven: bool = False
-
-
 class Tokens:
-    """The tokens of a lane, and its mint budget."""
+    """The pool of a lane. ``pace`` is that of all tokens together."""
 
-    def __init__(self, *, requests_per_minute: int, mints_per_30_min: int, sealer: Sealer) -> None:
+    def __init__(self, *, requests_per_minute: int, mints_per_30_min: int, tokens_max: int, sealer: Sealer) -> None:
         self._requests_per_minute = requests_per_minute
-        self._mints_max = mints_per_30_min
         self._sealer = sealer
         self._tokens: list[Token] = []
-        # The attempts in their order: the last one may still be running. They count by `boot_s`, which does not jump;
-        # the wall clock is journaled as it was first read, so that hand-overs do not add up the errors of clocks.
-        self._mints: list[Instant] = []
         self._next_ordinal = 0
-        self._minting = False
-        self._backoff = Backoff(base_s=5.0, cap_s=180.0, floor_s=1.0)
-        self._mint_not_before_s = float("-inf")
+        self.minting = Minting(mints_per_30_min, tokens_max, requests_per_minute)
+        self.pace = Pace(requests_per_minute * self.minting.size_max)
 
     def restore(self, entry: TokensEntry, now: Instant) -> None:
         """Take over what a previous owner left. Tokens that cannot be decrypted are dropped."""
-        mints_ms = list(entry.mints)
-        if mints_ms and not entry.released:
-            latest_ms = now.wall_ms + round(CRASH_RUN_S * 1000)
-            mints_ms[-1] = min(latest_ms, mints_ms[-1] + round(CRASH_MINT_S * 1000))
-        self._mints = [Instant(minted_ms, now.boot_of(minted_ms)) for minted_ms in mints_ms]
+        self.minting.mints.restore(entry, now)
         self._next_ordinal = entry.next_ordinal
         for left in entry.tokens:
-            secret = self._sealer.open(left.sealed)
-            token = secret and self._token(left.ordinal, left.minted_at, secret, left.sealed, now)
-            if not token:
-                continue
-            token.use_until_s -= CLOCK_DOUBT_S
-            token.proven = True
-            if entry.released:
-                token.pace.restore([now.boot_of(ended) + CLOCK_DOUBT_S for _, ended in left.sends])
-            else:
-                # As if every slot were taken by one of those requests: so a hand-over tells the next owner too.
-                token.pace.restore([now.boot_s + CRASH_RUN_S] * self._requests_per_minute)
-            self._tokens.append(token)
+            if secret := self._sealer.open(left.sealed):
+                token = self._token(left.ordinal, left.minted_at, secret, left.sealed, now)
+                self._restore_use(token, left, now, released=entry.released)
+                self._tokens.append(token)
+        self.minting.demand.assume(len(self._tokens) * self._requests_per_minute, now.boot_s)
+
+    def _restore_use(self, token: Token, left: TokenEntry, now: Instant, *, released: bool) -> None:
+        token.use_until_s -= CLOCK_DOUBT_S
+        token.proven = True
+        if released:
+            ended_s = [now.boot_of(ended) + CLOCK_DOUBT_S for _, ended in left.sends]
+            token.pace.restore(ended_s)
+            self.pace.restore(ended_s)
+        else:
+            # As if every slot were taken by one of those requests: so a hand-over tells the next owner too.
+            token.pace.restore([now.boot_s + CRASH_RUN_S] * self._requests_per_minute)
 
     def _token(self, ordinal: int, minted_at_ms: int, secret: str, sealed: str, now: Instant) -> Token:
         use_until_s = now.boot_of(minted_at_ms) + TOKEN_USE_S
         return Token(ordinal, minted_at_ms, secret, sealed, Pace(self._requests_per_minute), use_until_s)
+
+    # -- which one next
 
     def usable(self, now: Instant) -> list[Token]:
         """Tokens that the API should still take, oldest first. Those past their use are forgotten."""
@@ -110,37 +84,63 @@ class Tokens:
         """The token of that ordinal, unless it was dropped."""
         return next((token for token in self._tokens if token.ordinal == ordinal), None)
 
-    def drop(self, ordinal: int) -> None:
+    def best(self, now: Instant) -> Token | None:
+        """The token with which a request may leave now, the one with most to spare; ``None`` if there is none."""
+        if self.pace.ready_at(now.boot_s) > now.boot_s:
+            return None
+        ready = [token for token in self.usable(now) if token.pace.ready_at(now.boot_s) <= now.boot_s]
+        return max(ready, key=lambda token: token.pace.free(now.boot_s), default=None)
+
+    def ready_at(self, now: Instant) -> float:
+        """When the next request may leave; infinity if only an event can bring that about."""
+        ready_s = min((token.pace.ready_at(now.boot_s) for token in self.usable(now)), default=float("inf"))
+        return max(ready_s, self.pace.ready_at(now.boot_s))
+
+    @property
+    def in_use(self) -> int:
+        """With how many tokens at a time requests may be running."""
+        return min(len(self._tokens), self.minting.size_max)
+
+    def take(self, token: Token, now: Instant) -> None:
+        """A request is about to leave with this token."""
+        token.pace.take(now.boot_s)
+        self.pace.take(now.boot_s)
+
+    def ended(self, ordinal: int, now: Instant) -> None:
+        """A request with this token has ended, however; the token may be gone by now."""
+        self.pace.ended(now.boot_s)
+        if token := self.find(ordinal):
+            token.pace.ended(now.boot_s)
+
+    def unsent(self, ordinal: int) -> None:
+        """A request with this token never left."""
+        self.pace.unsent()
+        if token := self.find(ordinal):
+            token.pace.unsent()
+
+    # -- more, or fewer
+
+    def press(self, now: Instant, *, full_waits: bool) -> None:
+        """Tell whether a full batch is waiting, after all that may leave has left."""
+        self.minting.press(self.usable(now), now.boot_s, full_waits=full_waits)
+
+    def refused(self, token: Token, now: Instant) -> None:
         """The API no longer takes this token."""
-        self._tokens = [token for token in self._tokens if token.ordinal != ordinal]
+        self._tokens = [other for other in self._tokens if other is not token]
+        if token.proven and self.minting.refused(token, self._tokens, now.boot_s):
+            self._tokens = self._tokens[-1:]
 
     def mint_at(self, now: Instant) -> float:
         """When a new token should be asked for: ``boot_s``, infinity while one is being minted."""
-        if self._minting:
-            return float("inf")
-        serving = [token for token in self.usable(now) if _serves(token, now)]
-        wanted = max((token.use_until_s - RENEW_EARLY_S for token in serving), default=now.boot_s)
-        return max(wanted, self._mint_not_before_s, self._quota_at(now))
-
-    def _quota_at(self, now: Instant) -> float:
-        recent = sorted(mint.boot_s for mint in self._recent_mints(now))
-        if len(recent) < self._mints_max:
-            return float("-inf")
-        return recent[-self._mints_max] + MINT_WINDOW_S + CLOCK_DOUBT_S
-
-    def _recent_mints(self, now: Instant) -> list[Instant]:
-        horizon_s = now.boot_s - MINT_WINDOW_S - CLOCK_DOUBT_S
-        return [mint for mint in self._mints if mint.boot_s > horizon_s]
+        return self.minting.due_at(self.usable(now), now, throttled=self.throttled(now))
 
     def start_mint(self, now: Instant) -> None:
         """An attempt to mint is about to be journaled, then made."""
-        self._minting = True
-        self._mints = [*self._recent_mints(now), now]
+        self.minting.start(now)
 
     def minted(self, secret: str, now: Instant) -> Token:
         """The attempt brought a token."""
-        self._mint_ended(now)
-        self._backoff.succeed()
+        self.minting.succeeded(now)
         token = self._token(self._next_ordinal, now.wall_ms, secret, self._sealer.seal(secret), now)
         self._next_ordinal += 1
         self._tokens.append(token)
@@ -148,14 +148,30 @@ class Tokens:
 
     def mint_failed(self, now: Instant, rng: random.Random, retry_after_s: float | None) -> float:
         """The attempt failed; returns the seconds until the next one is allowed."""
-        self._mint_ended(now)
-        wait_s = self._backoff.fail(rng, retry_after_s)
-        self._mint_not_before_s = now.boot_s + wait_s
-        return wait_s
+        return self.minting.failed(now, rng, retry_after_s)
 
-    def _mint_ended(self, now: Instant) -> None:
-        self._minting = False
-        self._mints[-1] = now
+    # -- what is said of them
+
+    def throttled(self, now: Instant) -> bool:
+        """Whether the API has lately taken less than it was given (429)."""
+        paces = (self.pace, *(token.pace for token in self._tokens))
+        return any(pace.learned(now.boot_s) < pace.limit or pace.held_until_s > now.boot_s for pace in paces)
+
+    def learned_per_minute(self, now: Instant) -> int:
+        """Requests a minute that the API is believed to take with the tokens there are."""
+        tokens = sum(token.pace.learned(now.boot_s) for token in self.usable(now))
+        return min(tokens, self.pace.learned(now.boot_s))
+
+    def shortage(self, now: Instant) -> Shortage | None:
+        """Why there are fewer tokens than needed, if so: the lane goes on with what it has."""
+        minting = self.minting
+        if minting.alone_until_s > now.boot_s and minting.size_max > 1:
+            return "revoked"
+        if minting.failures.failures:
+            return "refused"
+        if minting.mints.allowed_at(now) > now.boot_s and len(self.usable(now)) < minting.wanted(now):
+            return "quota"
+        return None
 
     def entry(self, now: Instant, *, released: bool) -> TokensEntry:
         """What to journal. ``released``: we go in order; it is said only if nothing runs and the sends are complete."""
@@ -171,15 +187,5 @@ class Tokens:
             )
             for token in self.usable(now)
         )
-        return TokensEntry(
-            tokens, tuple(mint.wall_ms for mint in self._recent_mints(now)), self._next_ordinal, released
-        )
-
-
-def _serves(token: Token, now: Instant) -> bool:
-    """Whether a token is worth waiting for. One that rests after a crash is not, if the budget allows a fresh one.
-
-    One that the API throttles is: a fresh one would be throttled too, and there are few.
-    """
-    free_at_s = token.pace.free_at(1, now.boot_s)
-    return free_at_s <= now.boot_s + WINDOW_S or free_at_s == float("inf")
+        mints = tuple(mint.wall_ms for mint in self.minting.mints.recent(now))
+        return TokensEntry(tokens, mints, self._next_ordinal, released)

@@ -40,16 +40,21 @@ class RecordStatus:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The batch was taken. ``batch_id`` is ``None`` where the answer names none: accepted, but untracked."""
+    """The batch was taken. ``batch_id`` is ``None`` where the answer names none: accepted, but untracked.
+
+    ``exhausted_for_s``: the answer says that its token has no request left for so long.
+    """
 
     batch_id: str | None
+    exhausted_for_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Statuses:
-    """A readable status answer."""
+    """A readable status answer. ``exhausted_for_s`` as in :class:`Accepted`."""
 
     records: tuple[RecordStatus, ...]
+    exhausted_for_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +78,14 @@ class Minted:
 class RetryLater:
     """Certainly not applied, and worth another try: not sent at all, or throttled.
 
-    ``retry_after_s`` is the server's wish, already clamped to a sane range, or ``None`` if it named none.
+    ``retry_after_s`` is the server's wish, already clamped to a sane range, or ``None`` if it named none. ``left``:
+    some of it was handed over, so that sending it again is a repetition.
     """
 
     cause: str
     throttled: bool = False
     retry_after_s: float | None = None
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)

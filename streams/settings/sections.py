@@ -168,7 +168,11 @@ class LimitSettings(_Section):
     """The API's limits, which are per account and per token."""
 
     tokens_max: int = Field(
-        10, ge=1, le=10, description="Most access tokens of one account at a time. This version uses one."
+        10,
+        ge=1,
+        le=10,
+        description="Most access tokens of one account at a time. There are as many as the load asks for, one while "
+        "the account is quiet. All together make at most this many times `requests_per_minute_per_token` requests.",
     )
     requests_per_minute_per_token: int = Field(60, ge=1, le=6000, description="Requests in any minute with one token.")
     token_mints_per_30_min: int = Field(10, ge=1, le=1000, description="Tokens asked for in any 30 minutes.")

@@ -99,7 +99,8 @@ def classify_post(reply: Answer | NoAnswer, not_applied_statuses: Collection[int
     """What the answer to a create request means. ``not_applied_statuses`` are the operator's, 429 by default."""
     if isinstance(reply, NoAnswer):
         if reply.handed is Handed.NOTHING or (reply.handed is Handed.PARTLY and not reply.timed_out):
-            return RetryLater(reply.cause if reply.handed is Handed.NOTHING else "request_cut")
+            nothing = reply.handed is Handed.NOTHING
+            return RetryLater(reply.cause if nothing else "request_cut", left=not nothing)
         return Ambiguous(reply.cause)
     if reply.success:
         return _accepted(reply)
@@ -216,7 +217,7 @@ def _split(code: str, error: ApiError | None) -> Split:
 
 def _later(reply: Answer) -> RetryLater:
     throttled = reply.status == HTTPStatus.TOO_MANY_REQUESTS
-    return RetryLater(f"http_{reply.status}", throttled=throttled, retry_after_s=_retry_after_s(reply))
+    return RetryLater(f"http_{reply.status}", throttled, _retry_after_s(reply), left=True)
 
 
 def _retry_after_s(reply: Answer) -> float | None:

@@ -178,3 +178,10 @@ def record(
         "message": None,
     }
     return RecordStatus(**{**fields, **changes})
+
+
+def drop_token(driven: Driven) -> None:
+    """The API takes the first token no more."""
+    token = driven.lane.tokens.find(0)
+    assert token is not None
+    driven.lane.tokens.refused(token, driven.now)

@@ -9,8 +9,9 @@ from streams.lane import answers
 from streams.lane.actions import Check, Mint, Post
 from streams.lane.checking import DEADLINE_GRACE_S
 from streams.lane.instant import Instant
+from streams.lane.mints import MINT_WINDOW_S
 from streams.lane.pace import WINDOW_S
-from streams.lane.tokens import MINT_WINDOW_S, TOKEN_USE_S
+from streams.lane.token import TOKEN_USE_S
 from streams.lane.verdict import (
     Accepted,
     Ambiguous,
@@ -84,7 +85,7 @@ def test_intents_that_expire_together_leave_no_batch_without_records():
 @pytest.mark.faults("F38")
 @pytest.mark.parametrize("hours", [1.0, -1.0, 1 / 3600, -1 / 3600], ids=["+1h", "-1h", "+1s", "-1s"])
 def test_a_wall_clock_that_is_set_neither_stops_nor_floods(hours):
-    driven = Driven(minted_lane(requests_per_minute_per_token=10, records_max=1, statuses="none"))
+    driven = Driven(minted_lane(tokens_max=1, requests_per_minute_per_token=10, records_max=1, statuses="none"))
     driven.offer([row(number, starts_at=START.wall_ms, ends_at=START.wall_ms + 12 * HOUR_MS) for number in range(30)])
     times_s: list[float] = []
     while len(times_s) < 30:
@@ -156,7 +157,7 @@ def test_expiry_goes_by_the_workers_clock(ahead_min, fate):
     [
         pytest.param(0.0, 0.0, 1.5, id="F42-now"),
         pytest.param(5.0, 5.0, 6.5, id="F42-5-s"),
-        pytest.param(300.0, 300.0, 301.5, id="F42-the-most-that-is-honoured"),
+        pytest.param(300.0, 300.0, 330.5, id="F42-the-most-that-is-honoured"),
         pytest.param(None, 0.0, 1.5, id="F43-none"),
     ],
 )

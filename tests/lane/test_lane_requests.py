@@ -6,7 +6,19 @@ from streams.contracts.journal import CursorEntry, Place
 from streams.contracts.outcome import Status
 from streams.lane.actions import Mint, Post, Write
 from streams.lane.verdict import Accepted
-from tests.lane.making import ACCOUNT, MINUTE_MS, START, Driven, after, entry, minted_lane, new_lane, row, said
+from tests.lane.making import (
+    ACCOUNT,
+    MINUTE_MS,
+    START,
+    Driven,
+    after,
+    drop_token,
+    entry,
+    minted_lane,
+    new_lane,
+    row,
+    said,
+)
 
 
 def waits_s(driven):
@@ -190,14 +202,14 @@ def test_a_token_that_is_gone_when_its_post_may_leave_is_replaced():
     driven.offer([row(0)])
     (write,) = driven.lane.step(after(1.0))
     assert isinstance(write, Write)
-    driven.lane.tokens.drop(0)
+    drop_token(driven)
     driven.lane.durable(write.serial)
     driven.now = after(1.0)
     (mint,) = driven.step()
     assert isinstance(mint, Mint)
     assert not driven.lane.batches["ref-1"].entry.possible_duplicate
     driven.lane.tokens.minted("fresh", driven.now)
-    assert driven.post().token.secret == "fresh"
+    assert driven.post(0.1).token.secret == "fresh"
 
 
 def test_a_ragged_cursor_is_mended_by_the_oldest_intents():
@@ -225,7 +237,7 @@ def ask_for_a_pause(driven):
 
 
 def drop_the_token(driven):
-    driven.lane.tokens.drop(0)
+    drop_token(driven)
 
 
 def become_doubtful(driven):

@@ -5,22 +5,16 @@ import pytest
 from hypothesis import given, settings
 
 from streams.contracts.journal import JournalKey, TokensEntry, decode_entry, encode_entry
-from streams.lane.tokens import (
-    CLOCK_DOUBT_S,
-    CRASH_MINT_S,
-    CRASH_RUN_S,
-    MINT_WINDOW_S,
-    RENEW_EARLY_S,
-    TOKEN_USE_S,
-    Tokens,
-)
+from streams.lane.mints import CLOCK_DOUBT_S, CRASH_MINT_S, CRASH_RUN_S, MINT_WINDOW_S
+from streams.lane.token import RENEW_EARLY_S, TOKEN_USE_S
+from streams.lane.tokens import Tokens
 from tests.lane.making import START, OpenSealer, after
 
 NO_JITTER = random.Random(0)
 
 
-def tokens(limit=60, mints=10):
-    return Tokens(requests_per_minute=limit, mints_per_30_min=mints, sealer=OpenSealer())
+def tokens(limit=60, mints=10, tokens_max=1):
+    return Tokens(requests_per_minute=limit, mints_per_30_min=mints, tokens_max=tokens_max, sealer=OpenSealer())
 
 
 def successor(left, now, *, released, limit=60, mints=10):
@@ -58,7 +52,7 @@ def test_a_token_is_renewed_before_it_is_put_away():
 
 def test_a_dropped_token_is_replaced_at_once():
     pool, token = with_token()
-    pool.drop(token.ordinal)
+    pool.refused(token, START)
     assert pool.find(token.ordinal) is None
     assert pool.mint_at(START) <= START.boot_s
 
@@ -133,7 +127,7 @@ class Owners:
 
     def drop_all(self):
         for token in list(self.pool.usable(self.now())):
-            self.pool.drop(token.ordinal)
+            self.pool.refused(token, self.now())
 
     def succeed(self, entry, skew_s):
         self.skew_s = skew_s
@@ -288,7 +282,7 @@ def test_a_foreign_clock_never_frees_a_mint_too_early(off_s):
     ours = tokens(mints=1)
     ours.restore(pool.entry(seen_by(off_s, 12.0), released=True), after(12.0))
     (same,) = ours.usable(after(12.0))
-    ours.drop(same.ordinal)
+    ours.refused(same, after(12.0))
     allowed_s = START.boot_s + MINT_WINDOW_S
     assert allowed_s <= ours.mint_at(after(12.0)) <= allowed_s + 2 * CLOCK_DOUBT_S
 

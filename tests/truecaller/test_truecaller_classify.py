@@ -23,7 +23,7 @@ DATE_S = 1_792_567_680.0
     [
         pytest.param(NoAnswer("connect_failed", Handed.NOTHING), RetryLater("connect_failed"), id="not-sent"),
         pytest.param(NoAnswer("deadline", Handed.NOTHING, timed_out=True), RetryLater("deadline"), id="late-not-sent"),
-        pytest.param(NoAnswer("no_answer", Handed.PARTLY), RetryLater("request_cut"), id="cut"),
+        pytest.param(NoAnswer("no_answer", Handed.PARTLY), RetryLater("request_cut", left=True), id="cut"),
         pytest.param(
             NoAnswer("deadline", Handed.PARTLY, timed_out=True), Ambiguous("deadline"), id="late-while-sending"
         ),

@@ -79,10 +79,10 @@ ANSWERS = [
     pytest.param(answer(404), Refuse("http_404"), id="404"),
     pytest.param(answer(451), Refuse("http_451"), id="unknown-4xx"),
     pytest.param(answer(408), Ambiguous("http_408"), id="408"),
-    pytest.param(answer(429), RetryLater("http_429", throttled=True), id="F43-429"),
+    pytest.param(answer(429), RetryLater("http_429", throttled=True, left=True), id="F43-429"),
     pytest.param(
         answer(429, b"", b"Retry-After: 7"),
-        RetryLater("http_429", throttled=True, retry_after_s=7.0),
+        RetryLater("http_429", throttled=True, retry_after_s=7.0, left=True),
         id="F42-429-later",
     ),
     pytest.param(answer(500), Ambiguous("http_500"), id="F62-500"),
@@ -215,7 +215,7 @@ async def test_post_never_claims_too_much_when_the_request_is_cut(client_of, scr
     async with serve(script) as server:
         verdict = await post(client_of(server.url))
     assert verdict in (
-        RetryLater("request_cut"),
+        RetryLater("request_cut", left=True),
         RetryLater("not_sent"),
         Ambiguous("no_answer"),
     )
@@ -299,7 +299,7 @@ async def test_post_meets_its_deadline_on_either_side(client_of):
 async def test_not_applied_statuses_are_the_operators_choice(client_of):
     async with serve(answering(answer(503, b"", b"Retry-After: 3"))) as server:
         client = client_of(server.url, not_applied_statuses=frozenset({503}))
-        assert await post(client) == RetryLater("http_503", retry_after_s=3.0)
+        assert await post(client) == RetryLater("http_503", retry_after_s=3.0, left=True)
     async with serve(answering(answer(429, b"", b"Retry-After: 3"))) as server:
         client = client_of(server.url, not_applied_statuses=frozenset())
         assert await post(client) == Ambiguous("http_429", retry_after_s=3.0)
@@ -390,7 +390,7 @@ CHECKS = [
     pytest.param(answer(401), Reauthenticate("http_401"), id="401"),
     pytest.param(answer(403, b'{"slug":"forbidden-error"}'), Refuse("forbidden-error"), id="403"),
     pytest.param(answer(405), Refuse("http_405"), id="405"),
-    pytest.param(answer(429), RetryLater("http_429", throttled=True), id="429"),
+    pytest.param(answer(429), RetryLater("http_429", throttled=True, left=True), id="429"),
     pytest.param(answer(502), Ambiguous("http_502"), id="502"),
     pytest.param(answer(200, b"<html>"), Ambiguous("answer_unreadable"), id="html"),
     pytest.param(answer(200, b"{}"), Ambiguous("answer_unreadable"), id="no-list"),
@@ -442,9 +442,11 @@ MINTS = [
     pytest.param(answer(401), Refuse("http_401"), id="F47-401"),
     pytest.param(answer(403), Refuse("http_403"), id="403"),
     pytest.param(
-        answer(429, b"", b"Retry-After: 60"), RetryLater("http_429", throttled=True, retry_after_s=60.0), id="F46-429"
+        answer(429, b"", b"Retry-After: 60"),
+        RetryLater("http_429", throttled=True, retry_after_s=60.0, left=True),
+        id="F46-429",
     ),
-    pytest.param(answer(500), RetryLater("http_500"), id="F46-500"),
+    pytest.param(answer(500), RetryLater("http_500", left=True), id="F46-500"),
 ]
 
 

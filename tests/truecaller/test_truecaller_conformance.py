@@ -180,7 +180,9 @@ async def test_tokens_end_and_are_minted_within_their_budget(tmp_path):
         assert await pair.client.check(ACCOUNT, token, "nobody-s-batch") == NotVisible("http_404")
         for _ in range(9):
             await pair.token()
-        assert await pair.client.mint(ACCOUNT, KEY, KEY) == RetryLater("http_429", throttled=True, retry_after_s=90.0)
+        assert await pair.client.mint(ACCOUNT, KEY, KEY) == RetryLater(
+            "http_429", throttled=True, retry_after_s=90.0, left=True
+        )
         pair.clock.elapsed_s += 3600
         assert await pair.client.post(ACCOUNT, token, body) == Reauthenticate("authorization-error")
         assert await pair.client.check(ACCOUNT, token, "b") == Reauthenticate("authorization-error")
@@ -199,7 +201,7 @@ FAULTS = [
     pytest.param("403", Refuse("forbidden-error"), id="403"),
     pytest.param("404", Refuse("http_404"), id="404"),
     pytest.param("408", Ambiguous("http_408"), id="408"),
-    pytest.param("429", RetryLater("http_429", throttled=True), id="429"),
+    pytest.param("429", RetryLater("http_429", throttled=True, left=True), id="429"),
     pytest.param("500", Ambiguous("http_500"), id="500"),
     pytest.param("503", Ambiguous("http_503"), id="503"),
     pytest.param("token500", Reauthenticate("http_500"), id="token500"),

@@ -19,9 +19,9 @@ from streams.contracts.journal import (
     encode_entry,
 )
 from streams.kafka.standing import Committed, PartitionBlocked, Standing
+from streams.lane.mints import CRASH_RUN_S
 from streams.lane.reading import Room
 from streams.lane.recovery import FOREIGN_POST_S, JournalFold
-from streams.lane.tokens import CRASH_RUN_S
 from streams.lane.verdict import Accepted, Minted
 from streams.settings.sections import LEASE_FRESH_S, ApiSettings
 from streams.worker.draining import GivenUp

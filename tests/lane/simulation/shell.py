@@ -203,7 +203,8 @@ class Worker:
         options = lane.options
         waiting, posting = len(lane.window), sum(batch.phase is Phase.POST for batch in lane.batches.values())
         demand(waiting < options.intents_max + PARCEL_INTENTS_MAX, "a lane has its bounds", (waiting, "wait"))
-        demand(posting <= options.in_flight_max_per_token, "a lane has its bounds", (posting, "in flight"))
+        posting_max = options.in_flight_max_per_token * options.tokens_max
+        demand(posting <= posting_max, "a lane has its bounds", (posting, "in flight"))
 
     def finished(self, account_id: str, write: Write) -> None:
         """A request has ended, or was not made."""
