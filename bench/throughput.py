@@ -107,8 +107,8 @@ def _round(bootstrap: str, directory: Path, number: int, options: argparse.Names
         "accounts": [{"id": a.id, "key_id": a.key_id, "api_key": a.api_key} for a in accounts],
         "limits": {"requests_per_minute_per_token": 6_000},
         "statuses": "none",
-        # The loop by hand waits for 500 records however long that takes; half a second is enough here.
-        "window": {"linger_ms": 500},
+        # The loop by hand waits for 500 records however long that takes.
+        "window": {"linger_ms": 2_000},
         "outcomes": {"level": "batch"},
         "metrics": {"host": "127.0.0.1", "port": 0},
         "logging": {"level": "warning"},

@@ -31,7 +31,9 @@ class Cluster:
     """Questions about offsets, each asked again while it may be answered later."""
 
     def __init__(self, options: KafkaOptions, patience_s: float) -> None:
-        self.config: dict[str, Any] = reader_config(options) | {"log_level": 0, "queued.max.messages.kbytes": 16_384}
+        # Several topics are read at once, and their queues would be most of what is used.
+        queues = {"queued.max.messages.kbytes": 16_384, "queued.min.messages": 10_000}
+        self.config: dict[str, Any] = reader_config(options) | {"log_level": 0} | queues
         self.patience_s = patience_s
         self._admin = AdminClient(admin_config(options) | {"log_level": 0})
         self._asking = Consumer(self.config)

@@ -9,6 +9,7 @@ import contextlib
 from collections import Counter, deque
 from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from confluent_kafka import Message
 
@@ -96,8 +97,9 @@ class Router:
         for message in chunk.messages:
             read = read_intent(message.value(), headers_of(message), self._rules, now_ms)
             if isinstance(read, ValidIntent):
-                row = Row(offset_of(message), *read[1:11], message.timestamp()[1], read.traceparent)
-                rows.setdefault(read.account_id, []).append(row)
+                # A row without its name: it is only written, and orjson writes a plain tuple in half the time.
+                row = (offset_of(message), *read[1:11], message.timestamp()[1], read.traceparent)
+                rows.setdefault(read.account_id, []).append(cast("Row", row))
                 if read.unknown_fields or read.disliked_reason:
                     self._warn(read)
             elif isinstance(read, Refused):
