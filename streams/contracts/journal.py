@@ -48,7 +48,7 @@ class BatchState(StrEnum):
     ``unsent``: its latest attempt was certainly not applied, it may be sent at once; so too once an operator has said
     that it may. ``open``: its POST may be running or may have been applied. ``ambiguous``: it was sent and no usable
     answer came; with the policy ``hold`` an operator has to decide. ``accepted``: the API took it. ``split``: replaced
-    by the batches in ``split_into``.
+    by the batches in ``split_into``; no release writes it: a batch is forgotten in the write that has its parts.
     """
 
     UNSENT = "unsent"
@@ -76,6 +76,9 @@ class BatchEntry:
     ``possible_duplicate`` is set once an attempt was ambiguous: from then on its intents never end as expired, rejected
     or invalid. ``policy`` is the account's when the batch was made, and stays. ``command_id`` and ``command_offset``
     are those of the last operator's command that changed the batch, so that reading it again changes nothing.
+    ``part_of`` is the batch that the API refused as a whole and that this one is a part of, while it is not accepted;
+    ``part_requests`` are the requests that all parts of that batch have had, ``part_accepted`` whether one was
+    accepted, both as far as this entry knows.
     """
 
     account_id: str
@@ -92,6 +95,9 @@ class BatchEntry:
     split_into: tuple[str, ...] = ()
     command_id: str | None = None
     command_offset: int = -1
+    part_of: str | None = None
+    part_requests: int = 0
+    part_accepted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

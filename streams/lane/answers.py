@@ -8,24 +8,17 @@ from dataclasses import replace
 from typing import assert_never
 
 from streams.contracts.journal import BatchState
-from streams.contracts.outcome import BatchFacts, Reason, Status
+from streams.contracts.outcome import BatchFacts, Status
 from streams.contracts.request import RequestRecord
 from streams.lane.actions import Write
 from streams.lane.backoff import Backoff
 from streams.lane.batch import Batch
 from streams.lane.checking import DEADLINE_GRACE_S
 from streams.lane.correlate import correlate
-from streams.lane.doubt import end_unknown, suspect
+from streams.lane.doubt import suspect
 from streams.lane.instant import Instant
-from streams.lane.settle import (
-    AMBIGUOUS,
-    NOT_CHECKED,
-    TIMEOUT,
-    UNTRACKED,
-    Final,
-    from_statuses,
-    same_for_all,
-)
+from streams.lane.settle import NOT_CHECKED, TIMEOUT, UNTRACKED, Final, from_statuses, same_for_all
+from streams.lane.splitting import refused
 from streams.lane.state import LaneState
 from streams.lane.throttle import exhausted, throttled
 from streams.lane.verdict import (
@@ -58,16 +51,18 @@ def posted(lane: LaneState, ref: str, verdict: PostVerdict, sent_ms: int, now: I
         case RetryLater():
             batch.again |= verdict.throttled or verdict.left
             _hold_for(lane, batch, verdict, now)
-            _unsent(lane, batch, max(now.boot_s, lane.hold_until_s), write)
+            if not verdict.throttled:
+                lane.breaker.unanswered(lane.hold_until_s)
+            _unsent(lane, batch, now.boot_s, write)
         case Reauthenticate():
             _replace_token(lane, batch, now, write)
             _unsent(lane, batch, now.boot_s, write)
         case Refuse():
             batch.again = True
-            _fail(lane, now, REFUSED_PAUSE)
-            _unsent(lane, batch, lane.hold_until_s, write)
+            _forbidden(lane, now)
+            _unsent(lane, batch, now.boot_s, write)
         case Split():
-            _rejected(lane, batch, verdict, write)
+            refused(lane, batch, verdict, now, write)
         case Ambiguous(retry_after_s=retry_after_s):
             _ambiguous(lane, batch, retry_after_s, now, write)
         case _:
@@ -78,6 +73,10 @@ def posted(lane: LaneState, ref: str, verdict: PostVerdict, sent_ms: int, now: I
 def _accepted(lane: LaneState, batch: Batch, verdict: Accepted, now: Instant, write: Write) -> None:
     lane.backoff.succeed()
     lane.one_at_a_time = False
+    if verdict.batch_id is None:
+        lane.breaker.taken_unnamed(now.boot_s, lane.tools.rng)
+    else:
+        lane.breaker.accepted()
     _worked(lane, batch, now, verdict.exhausted_for_s)
     accept(lane, batch, verdict.batch_id, now, write)
 
@@ -86,7 +85,16 @@ def accept(lane: LaneState, batch: Batch, batch_id: str | None, now: Instant, wr
     """The API took a batch, as its answer says or an operator. ``None``: without naming it; then that was all."""
     held = batch.unsettled(lane.tools.packer)
     lane.pass_on(batch, held)
-    batch.entry = replace(batch.entry, state=BatchState.ACCEPTED, batch_id=batch_id, accepted_at=now.wall_ms)
+    lane.parts.took(batch)
+    batch.entry = replace(
+        batch.entry,
+        state=BatchState.ACCEPTED,
+        batch_id=batch_id,
+        accepted_at=now.wall_ms,
+        part_of=None,
+        part_requests=0,
+        part_accepted=False,
+    )
     lane.checks.accepted(batch, now)
     write.outcomes.append(same_for_all(batch, held, Final(Status.ACCEPTED, None), counted=True))
     write.events.append(_accepted_event(lane, batch, len(held)))
@@ -120,23 +128,16 @@ def _unsent(lane: LaneState, batch: Batch, when_s: float, write: Write) -> None:
     lane.retry_at(batch, when_s)
 
 
-def _rejected(lane: LaneState, batch: Batch, verdict: Split, write: Write) -> None:
-    lane.backoff.succeed()
-    if batch.entry.possible_duplicate:
-        end_unknown(lane, batch, Final(Status.UNKNOWN, AMBIGUOUS), write)
-        return
-    held = batch.unsettled(lane.tools.packer)
-    lane.pass_on(batch, held)
-    where = f"{verdict.field}: " if verdict.field else ""
-    reason = Reason("api_rejected", f"{verdict.code}: {where}{verdict.message or 'the API refused the batch'}")
-    write.dead.extend((one, reason) for one in held)
-    lane.end(batch, [same_for_all(batch, held, Final(Status.REJECTED, reason))], write)
-
-
 def _ambiguous(lane: LaneState, batch: Batch, retry_after_s: float | None, now: Instant, write: Write) -> None:
     lane.one_at_a_time = True
     _fail(lane, now, at_least_s=retry_after_s)
-    suspect(lane, batch, lane.hold_until_s, write)
+    lane.breaker.unanswered(lane.hold_until_s)
+    suspect(lane, batch, now.boot_s, write)
+
+
+def _forbidden(lane: LaneState, now: Instant) -> None:
+    _fail(lane, now, REFUSED_PAUSE)
+    lane.breaker.forbidden(lane.hold_until_s)
 
 
 def _fail(lane: LaneState, now: Instant, pause: Backoff | None = None, at_least_s: float | None = None) -> None:
@@ -188,6 +189,7 @@ def checked(lane: LaneState, ref: str, verdict: CheckVerdict, sent_ms: int, now:
     match verdict:
         case Statuses(records, exhausted_for_s):
             lane.backoff.succeed()
+            lane.breaker.check_answered()
             _worked(lane, batch, now, exhausted_for_s)
             held = batch.unsettled(lane.tools.packer)
             correlation = correlate(held, records)
@@ -199,14 +201,25 @@ def checked(lane: LaneState, ref: str, verdict: CheckVerdict, sent_ms: int, now:
             _replace_token(lane, batch, now, write)
         case RetryLater():
             _hold_for(lane, batch, verdict, now)
+            if not verdict.throttled:
+                lane.breaker.check_unanswered(lane.hold_until_s)
         case Refuse():
-            _fail(lane, now, REFUSED_PAUSE)
-        case NotVisible() | Ambiguous():
-            pass
+            _forbidden(lane, now)
+        case NotVisible():
+            lane.breaker.check_answered()
+        case Ambiguous():
+            _unchecked(lane, now)
         case _:
             assert_never(verdict)
     _check_again(lane, batch, now, write)
     return write
+
+
+def _unchecked(lane: LaneState, now: Instant) -> None:
+    """A check brought no usable answer: its batch is asked for later; where it was a probe, the account waits too."""
+    if not lane.breaker.lets_checks:
+        _fail(lane, now)
+        lane.breaker.check_unanswered(lane.hold_until_s)
 
 
 def _check_again(lane: LaneState, batch: Batch, now: Instant, write: Write) -> None:

@@ -30,7 +30,7 @@ SWEEP_INTENTS_PER_S = 20_000
 
 def ready_at(lane: LaneState, now: Instant) -> float:
     """When the window should leave (``boot_s``), provided there is a slot. Something must be sendable."""
-    if lane.window.sendable >= lane.options.records_max:
+    if lane.window.sendable >= lane.records_max(now):
         return now.boot_s
     deadline_ms = lane.window.first_deadline_ms()
     assert deadline_ms is not None, "only asked while something is sendable"

@@ -37,6 +37,9 @@ def apply(lane: LaneState, command: Command, offset: int, now: Instant) -> tuple
 
 def _pause(lane: LaneState, command: Command, write: Write) -> Result:
     lane.paused = command.verb == Verb.PAUSE
+    if not lane.paused:
+        lane.breaker.resume()
+        lane.hold_until_s = float("-inf") if lane.breaker.cause else lane.hold_until_s
     entry = AccountEntry(command.issued_at, command.by, command.id)
     key = str(JournalKey("account", lane.options.account_id))
     write.entries.append((key, encode_entry(entry) if lane.paused else None))
@@ -80,7 +83,7 @@ def _give_up(lane: LaneState, batch: Batch, command: Command, offset: int, _now:
 
 
 def _take_out(lane: LaneState, batch: Batch, command: Command, offset: int) -> None:
-    (lane.held if batch.phase is Phase.HELD else lane.retries).remove(batch)
+    lane.take_out(batch)
     batch.entry = replace(batch.entry, command_id=command.id, command_offset=offset)
 
 

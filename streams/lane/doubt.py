@@ -68,10 +68,10 @@ def settle_overdue(lane: LaneState, now: Instant) -> Iterator[Write]:
     """
     packer = lane.tools.packer
     unsendable_ms = now.wall_ms + lane.options.expiry_margin_ms
-    for late in [batch for batch in lane.retries if batch.ends_first_ms(packer) <= unsendable_ms]:
+    for late in [batch for batch in lane.to_be_sent() if batch.ends_first_ms(packer) <= unsendable_ms]:
         yield _settle_over(lane, late, unsendable_ms)
         if not late.unsettled_count:
-            lane.retries.remove(late)
+            lane.take_out(late)
     while batch := lane.held.pop(now.boot_s):
         if batch.entry.state is BatchState.OPEN:
             write = Write()
@@ -87,7 +87,7 @@ def settle_overdue(lane: LaneState, now: Instant) -> Iterator[Write]:
 def overdue_at(lane: LaneState, now: Instant) -> float:
     """When :func:`settle_overdue` has something to do next (``boot_s``)."""
     packer, margin_ms = lane.tools.packer, lane.options.expiry_margin_ms
-    ends_ms = min((batch.ends_first_ms(packer) for batch in lane.retries), default=float("inf"))
+    ends_ms = min((batch.ends_first_ms(packer) for batch in lane.to_be_sent()), default=float("inf"))
     return min(lane.held.first_at(), now.boot_of(ends_ms - margin_ms))
 
 

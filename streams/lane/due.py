@@ -30,6 +30,10 @@ class Due:
         """Take out the batch that has been due longest, if any is."""
         return heapq.heappop(self._queue)[2] if self.first_at() <= now_s else None
 
+    def ready(self, now_s: float) -> list[Batch]:
+        """The batches that are due, in no order."""
+        return [batch for when_s, _, batch in self._queue if when_s <= now_s]
+
     def remove(self, batch: Batch) -> None:
         """Take out this batch, which must be here. Rare: an operator has decided about it, or its time is over."""
         self._queue.remove(next(entry for entry in self._queue if entry[2] is batch))

@@ -7,10 +7,11 @@ in exactly one of: a parcel at an untaken place, an open batch in the journal, a
 """
 
 from streams.contracts.outcome import Status
-from streams.lane import closing
+from streams.lane import closing, probing, splitting
 from streams.lane.actions import Action, Check, Mint, Post, Write
 from streams.lane.batch import Batch, Phase
 from streams.lane.doubt import overdue_at, settle_overdue
+from streams.lane.due import Due
 from streams.lane.instant import Instant
 from streams.lane.settle import NOT_CHECKED, TIMEOUT, Final, same_for_all
 from streams.lane.state import LaneState
@@ -61,9 +62,11 @@ class Lane(LaneState):
         return self.tokens.mint_at(now)
 
     def _wanted_at(self, now: Instant) -> float:
+        if self.breaker.cause is not None:
+            return probing.wanted_at(self)
         wanted_at_s = self.checks.next_at
         if self._may_post():
-            wanted_at_s = min(wanted_at_s, self.retries.first_at())
+            wanted_at_s = min(wanted_at_s, self.retries.first_at(), self.parts.due.first_at())
             if self.window.sendable:
                 wanted_at_s = min(wanted_at_s, max(self._room_at(), closing.ready_at(self, now)))
         return wanted_at_s
@@ -74,11 +77,31 @@ class Lane(LaneState):
         token = self.tokens.best(now)
         if token is None:
             return None
+        if self.breaker.cause is not None:
+            return self._probe(now, token, actions)
         if self._checks_first and (check := self._due_check(now, token)):
             return check
-        if self._may_post() and (write := self._due_retry(now, token) or self._next_batch(now, token, actions)):
+        if self._may_post() and (write := self._next_post(now, token, actions)):
             return write
         return self._due_check(now, token)
+
+    def _next_post(self, now: Instant, token: Token, actions: list[Action]) -> Write | None:
+        if write := self._due_retry(self.retries, now, token):
+            return write
+        if not self.parts.yields and (write := self._due_retry(self.parts.due, now, token)):
+            return write
+        return self._next_batch(now, token, actions) or self._due_retry(self.parts.due, now, token)
+
+    def _probe(self, now: Instant, token: Token, actions: list[Action]) -> Action | None:
+        match probing.choose(self, now):
+            case probing.Probe.CHECK:
+                return self._due_check(now, token)
+            case probing.Probe.FRESH:
+                return self._close(1, now, token, actions)
+            case Batch() as batch:
+                write = Write()
+                return self._open(splitting.single_out(self, batch, now.boot_s, write), write, token, now)
+        return None
 
     def _may_post(self) -> bool:
         if self.paused or len(self.held) >= self.options.open_batches_max:
@@ -91,25 +114,21 @@ class Lane(LaneState):
 
     def _full_waits(self, now: Instant) -> bool:
         """Whether a full batch is waiting for nothing but requests to spare."""
-        held_up = self.paused or self.one_at_a_time or now.boot_s < self.hold_until_s
+        held_up = self.paused or self.one_at_a_time or self.breaker.cause or now.boot_s < self.hold_until_s
         return self.window.sendable >= self.options.records_max and not held_up
 
     @property
-    def _crowded(self) -> bool:
-        return len(self.batches) - len(self.held) >= self.options.open_batches_max
-
-    @property
     def _checks_first(self) -> bool:
-        return self.options.statuses == "all" and self._crowded
+        return self.options.statuses == "all" and self.crowded
 
     def _room_at(self) -> float:
         """When one more batch may be opened. Where checks are made as far as possible, an overdue one gives way."""
-        if not self._crowded:
+        if not self.crowded:
             return float("-inf")
         return self.checks.due.first_at() if self.options.statuses == "best_effort" else float("inf")
 
     def _make_room(self, now: Instant, actions: list[Action]) -> None:
-        while self._crowded and (batch := self.checks.due.pop(now.boot_s)):
+        while self.crowded and (batch := self.checks.due.pop(now.boot_s)):
             actions.append(self._unchecked(batch))
 
     def _unchecked(self, batch: Batch) -> Write:
@@ -122,7 +141,7 @@ class Lane(LaneState):
         if not self.window.sendable or max(self._room_at(), closing.ready_at(self, now)) > now.boot_s:
             return None
         self._make_room(now, actions)
-        return self._close(self.options.records_max, now, token, actions)
+        return self._close(self.records_max(now), now, token, actions)
 
     def _close(self, records_max: int, now: Instant, token: Token, actions: list[Action]) -> Write | None:
         """Close a batch from the window and journal it; its POST follows once that is durable."""
@@ -130,6 +149,7 @@ class Lane(LaneState):
         return None if closed is None else self._open(*closed, token, now)
 
     def _open(self, batch: Batch, write: Write, token: Token, now: Instant) -> Write:
+        self.parts.counted(batch)
         batch.open_attempt(token.ordinal, now.wall_ms)
         self.tokens.take(token, now)
         self.tokens.minting.demand.add(batch.unsettled_count / self.options.records_max, now.boot_s)
@@ -155,16 +175,18 @@ class Lane(LaneState):
         token = self.tokens.find(batch.token)
         if token is None or self.paused or now.boot_s < max(self.hold_until_s, token.pace.held_until_s):
             return False
+        if self.breaker.cause is not None and batch.unsettled_count > 1:
+            return False
         others = (other for other in self.batches.values() if other is not batch)
         if self.one_at_a_time and any(other.phase is Phase.POST for other in others):
             return False
         return batch.ends_first_ms(self.tools.packer) > now.wall_ms
 
-    def _due_retry(self, now: Instant, token: Token) -> Write | None:
-        while (batch := self.retries.pop(now.boot_s)) is not None:
+    def _due_retry(self, queue: Due, now: Instant, token: Token) -> Write | None:
+        while (batch := queue.pop(now.boot_s)) is not None:
             if not batch.again or self.retry_budget.allows(now.boot_s):
                 return self._open(batch, Write(), token, now)
-            self.retry_at(batch, self.retry_budget.ask_again_at(now.boot_s))
+            queue.add(batch, self.retry_budget.ask_again_at(now.boot_s))
         return None
 
     def _due_check(self, now: Instant, token: Token) -> Check | None:

@@ -4,8 +4,9 @@
 :mod:`streams.lane.doubt` what becomes of a batch whose fate is not known. All three work on what is here.
 """
 
+import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from streams.contracts.journal import BatchState, Held, JournalKey, Packer, Place, encode_entry
@@ -14,12 +15,14 @@ from streams.contracts.request import RequestKind, RequestRecord
 from streams.lane.actions import Outcomes, Write
 from streams.lane.backoff import Backoff
 from streams.lane.batch import Batch, Phase
+from streams.lane.breaker import Breaker
 from streams.lane.carry import Carry
 from streams.lane.checking import Checks
 from streams.lane.cursor import ENTRY_BYTES_MAX, Cursor
 from streams.lane.due import Due
 from streams.lane.instant import Instant
 from streams.lane.options import LaneOptions
+from streams.lane.parts import Parts
 from streams.lane.retry_budget import RetryBudget
 from streams.lane.settle import completed
 from streams.lane.tokens import Sealer, Tokens
@@ -39,10 +42,11 @@ class Tools:
 class LaneState:
     """Everything about one account in the process that owns it.
 
-    Its batches wait in one of three queues: ``checks`` (accepted), ``retries`` (their next attempt), ``held`` (nothing
-    is sent for them: their fate is not known, or a previous owner may still be sending them). ``paused`` is an
-    operator's word: nothing is submitted and no token is asked for. All parcels of the account below ``mark`` have been
-    read; ``None`` is the live position, up to which everybody else has been read.
+    Its batches wait in one of four queues: ``checks`` (accepted), ``retries`` (their next attempt), ``parts`` (the
+    same, but of a batch that was refused as a whole), ``held`` (nothing is sent for them: their fate is not known, or a
+    previous owner may still be sending them). ``paused`` is an operator's word: nothing is submitted and no token is
+    asked for. All parcels of the account below ``mark`` have been read; ``None`` is the live position, up to which
+    everybody else has been read. Larger batches than ``size_limit`` were refused for their size.
     """
 
     def __init__(self, options: LaneOptions, tools: Tools) -> None:
@@ -61,12 +65,16 @@ class LaneState:
         self.batches: dict[str, Batch] = {}
         self.checks = Checks(options.in_flight_max_per_token, options.status_deadline_s)
         self.retries = Due()
+        self.parts = Parts()
         self.held = Due()
         self.paused = False
         self.mark: int | None = None
         self.backoff = Backoff(base_s=1.0, cap_s=60.0)
         self.hold_until_s = float("-inf")
         self.one_at_a_time = False
+        self.breaker = Breaker()
+        self.size_limit = options.records_max
+        self.size_limit_until_s = float("-inf")
         self.sweep_at_s = float("-inf")
         self._serial = 0
         self._awaited: dict[int, str | None] = {}
@@ -91,6 +99,21 @@ class LaneState:
             self._take_over_serial = 0
         else:
             self._durable.append(ref)
+
+    @property
+    def posts_running(self) -> int:
+        """POSTs that were decided on and have not ended."""
+        return self._posting
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are as many open batches as there may be."""
+        return len(self.batches) - len(self.held) >= self.options.open_batches_max
+
+    def records_max(self, now: Instant) -> int:
+        """The most intents that a batch may hold now."""
+        limited = now.boot_s < self.size_limit_until_s
+        return min(self.options.records_max, self.size_limit) if limited else self.options.records_max
 
     @property
     def window_since_s(self) -> float:
@@ -183,7 +206,23 @@ class LaneState:
     def retry_at(self, batch: Batch, when_s: float) -> None:
         """The next attempt of a batch, not before ``when_s``."""
         batch.phase = Phase.RETRY
-        self.retries.add(batch, when_s)
+        if batch.entry.part_of is None:
+            self.retries.add(batch, when_s)
+        else:
+            self.parts.add(batch, when_s)
+
+    def to_be_sent(self) -> Iterator[Batch]:
+        """The batches that wait for their next attempt."""
+        return itertools.chain(self.retries, self.parts.due)
+
+    def take_out(self, batch: Batch) -> None:
+        """A batch that waits for its next attempt, or for an operator, waits no more."""
+        if batch.phase is Phase.HELD:
+            self.held.remove(batch)
+        elif batch.entry.part_of is None:
+            self.retries.remove(batch)
+        else:
+            self.parts.due.remove(batch)
 
     def hold(self, batch: Batch, until_s: float) -> None:
         """Nothing is sent for a batch; it is looked at again at ``until_s``."""

@@ -97,11 +97,15 @@ class Reauthenticate:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The batch was refused as it is (400, 413, 422): some record in it, or its size, is bad. Not applied."""
+    """The batch was refused as it is (400, 413, 422): some record in it, or its size, is bad. Not applied.
+
+    ``too_large`` says that it is its size (413).
+    """
 
     code: str
     field: str | None
     message: str | None
+    too_large: bool = False
 
 
 @dataclass(frozen=True, slots=True)

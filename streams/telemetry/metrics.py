@@ -21,6 +21,7 @@ from streams.contracts.outcome import Status
 from streams.contracts.parcel import Priority
 from streams.contracts.request import RequestKind
 from streams.intake.reasons import Code
+from streams.lane.breaker import BreakerState, Cause
 from streams.telemetry.histogram import IntentHistogram
 
 PREFIX = "callstream_"
@@ -137,6 +138,22 @@ class Metrics:
         )
         self.unresolved_batches = self._gauge(
             "unresolved_batches", "Batches that may have been applied and wait for an operator to decide."
+        )
+        self.breakers = self._gauge(
+            "breakers",
+            "Accounts that do not submit as usual: open, nothing is submitted for a while; half open, one intent is "
+            "tried at a time.",
+            state=[state for state in BreakerState if state is not BreakerState.CLOSED],
+            cause=tuple(Cause),
+        )
+        self.breaker_openings = self._counter(
+            "breaker_openings",
+            "How often breakers opened, first or again: no usable answers, acceptances without a name, forbidden, "
+            "or everything refused.",
+            cause=tuple(Cause),
+        )
+        self.refused_records = self._gauge(
+            "refused_records", "Intents of batches that the API refused as a whole, in parts that are not settled."
         )
         self.batch_records = self._histogram("batch_records", "Intents in each accepted batch.", _BATCH_RECORDS)
         self.budget_slots = self._gauge(

@@ -110,7 +110,8 @@ def classify_post(reply: Answer | NoAnswer, not_applied_statuses: Collection[int
     if reply.status in not_applied_statuses and reply.status >= HTTPStatus.BAD_REQUEST:
         return _later(reply)
     if reply.status in _SPLIT:
-        return _split(f"http_{reply.status}", error)
+        too_large = reply.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        return _split(f"http_{reply.status}", error, too_large=too_large)
     if _is_refusal(reply.status):
         return Refuse(_cause(reply, error))
     return Ambiguous(_unclear(reply), retry_after_s=_retry_after_s(reply))
@@ -209,10 +210,10 @@ def _statuses(reply: Answer, value: object, error: ApiError | None, batch_id: st
     return Ambiguous("answer_unreadable") if records is None else Statuses(records)
 
 
-def _split(code: str, error: ApiError | None) -> Split:
+def _split(code: str, error: ApiError | None, *, too_large: bool = False) -> Split:
     if error is None:
-        return Split(code, None, None)
-    return Split(error.slug or code, error.field, error.message)
+        return Split(code, None, None, too_large)
+    return Split(error.slug or code, error.field, error.message, too_large)
 
 
 def _later(reply: Answer) -> RetryLater:

@@ -183,7 +183,8 @@ class LaneRunner:
         verdict = await self.requests.post(owned.account_id, action)
         now = read_clock()
         self.observer.answered("post", owned, action.batch_ref, verdict, now.boot_s - sent.boot_s)
-        return answers.posted(owned.lane, action.batch_ref, verdict, sent.wall_ms, now)
+        with self.observer.breaker_watched(owned, now):
+            return answers.posted(owned.lane, action.batch_ref, verdict, sent.wall_ms, now)
 
     async def _check(self, owned: OwnedLane, action: Check) -> Write:
         if not await self._confirmed(owned.partition):
@@ -192,7 +193,8 @@ class LaneRunner:
         verdict = await self.requests.check(owned.account_id, action)
         now = read_clock()
         self.observer.answered("check", owned, action.batch_ref, verdict, now.boot_s - sent.boot_s)
-        return answers.checked(owned.lane, action.batch_ref, verdict, sent.wall_ms, now)
+        with self.observer.breaker_watched(owned, now):
+            return answers.checked(owned.lane, action.batch_ref, verdict, sent.wall_ms, now)
 
     async def _mint(self, owned: OwnedLane) -> Write:
         if not await self._confirmed(owned.partition):

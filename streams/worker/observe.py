@@ -1,7 +1,8 @@
 """What people see of the lanes: metrics and log events. Nothing here changes what happens."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import structlog
@@ -11,6 +12,7 @@ from streams.contracts.journal import BatchState
 from streams.contracts.outcome import Status
 from streams.contracts.request import RequestKind
 from streams.lane.actions import Outcomes, Write
+from streams.lane.breaker import BreakerState, Cause
 from streams.lane.instant import Instant
 from streams.lane.verdict import (
     Accepted,
@@ -28,6 +30,13 @@ from streams.worker.owned import OwnedLane, OwnedPartition
 log = structlog.stdlib.get_logger(__name__)
 
 Verdict = PostVerdict | CheckVerdict | TokenVerdict
+
+_REMEDIES = {
+    Cause.FAILING: "it is tried again by itself; if it lasts, see whether the API can be reached",
+    Cause.UNTRACKED: "the API names no batches, so their statuses cannot be asked for; ask the vendor",
+    Cause.FORBIDDEN: "the account may not do this: see its contract, its key and its labels",
+    Cause.REFUSED: "all that is sent is refused: has the API changed, or the dialer? then `callstream accounts resume`",
+}
 
 _FINAL = (Status.DELIVERED, Status.FAILED, Status.UNKNOWN)
 
@@ -91,9 +100,28 @@ class LaneObserver:
             case Minted():
                 event.info("token_minted")
             case Split(code, at, _):
-                event.warning("batch_rejected", code=code, field=at)
+                event.warning("batch_refused", code=code, field=at)
             case _:
                 event.warning(f"{kind}_{name}", cause=verdict.cause)
+
+    @contextmanager
+    def breaker_watched(self, owned: OwnedLane, now: Instant) -> Iterator[None]:
+        """Tell what an answer does to the account's breaker."""
+        breaker = owned.lane.breaker
+        cause, openings = breaker.cause, breaker.openings
+        yield
+        if openings and breaker.cause is None:
+            log.info("breaker_closed", account_id=owned.account_id, cause=cause)
+        elif breaker.cause is not None and breaker.openings > openings:
+            self.metrics.breaker_openings.labels(breaker.cause).inc()
+            log.warning(
+                "breaker_opened",
+                account_id=owned.account_id,
+                cause=breaker.cause,
+                times=breaker.openings,
+                seconds=round(breaker.until_s - now.boot_s, 1),
+                remedy=_REMEDIES[breaker.cause],
+            )
 
     def commanded(self, command: Command, result: Result) -> None:
         """An operator's command was read, and this came of it."""
@@ -131,13 +159,16 @@ class LaneObserver:
         metrics = self.metrics
         states: Counter[str] = Counter()
         batches: Counter[BatchState] = Counter()
-        waiting = tokens = used = slots = unresolved = carried = 0
+        breakers: Counter[tuple[BreakerState, Cause | None]] = Counter()
+        waiting = tokens = used = slots = unresolved = carried = suspects = 0
         oldest_s = 0.0
         partitions = list(partitions)
         for partition in partitions:
             for owned in partition.lanes.values():
                 lane = owned.lane
                 states[_state_of(owned)] += 1
+                breakers[lane.breaker.state(now.boot_s), lane.breaker.cause] += 1
+                suspects += lane.parts.waiting_count(lane.batches.values())
                 unresolved += sum(batch.entry.state is BatchState.AMBIGUOUS for batch in lane.held)
                 carried += len(lane.carry)
                 waiting += len(lane.window)
@@ -151,6 +182,10 @@ class LaneObserver:
             metrics.lanes.labels(state).set(states[state])
         for batch_state in (BatchState.UNSENT, BatchState.OPEN, BatchState.AMBIGUOUS, BatchState.ACCEPTED):
             metrics.open_batches.labels(batch_state).set(batches[batch_state])
+        for breaker_state in (BreakerState.OPEN, BreakerState.HALF_OPEN):
+            for cause in Cause:
+                metrics.breakers.labels(breaker_state, cause).set(breakers[breaker_state, cause])
+        metrics.refused_records.set(suspects)
         metrics.unresolved_batches.set(unresolved)
         metrics.accounts_behind.set(sum(len(partition.reading.behind) for partition in partitions))
         metrics.recall_lag_records.set(sum(partition.reading.recall_lag() for partition in partitions))

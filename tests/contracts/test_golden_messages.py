@@ -99,7 +99,13 @@ PARCELS_0_1 = [
 
 # Fields that a kind got after it was first written, with what their absence means.
 ADDED: dict[str, dict[str, Any]] = {
-    "batch": {"command_id": None, "command_offset": -1},
+    "batch": {
+        "command_id": None,
+        "command_offset": -1,
+        "part_of": None,
+        "part_requests": 0,
+        "part_accepted": False,
+    },
     "head": {"at": 0},
     "source": {"at": 0},
 }

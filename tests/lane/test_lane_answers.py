@@ -39,7 +39,7 @@ from tests.lane.making import (
     said,
 )
 
-ACCEPTED, EXPIRED, REJECTED, UNKNOWN = Status.ACCEPTED, Status.EXPIRED, Status.REJECTED, Status.UNKNOWN
+ACCEPTED, EXPIRED, UNKNOWN = Status.ACCEPTED, Status.EXPIRED, Status.UNKNOWN
 DELIVERED, FAILED = Status.DELIVERED, Status.FAILED
 
 # Ends before the second attempt can be answered.
@@ -97,13 +97,7 @@ TABLE: dict[str, tuple[PostVerdict, list[Said], list[Said], BatchState | None, P
     "throttled": (RetryLater("429", throttled=True), [], [], BatchState.UNSENT, Phase.RETRY),
     "reauthenticate": (Reauthenticate("401"), [], [], BatchState.UNSENT, Phase.RETRY),
     "refuse": (Refuse("403"), [], [], BatchState.UNSENT, Phase.RETRY),
-    "split": (
-        Split("400", "receiver", "is invalid"),
-        [(REJECTED, 2, 0, "api_rejected", False)],
-        [(UNKNOWN, 2, 0, "ambiguous", True)],
-        None,
-        None,
-    ),
+    "split": (Split("400", "receiver", "is invalid"), [], [], None, None),
     "ambiguous": (Ambiguous("timeout"), [], [], BatchState.AMBIGUOUS, Phase.RETRY),
 }
 
@@ -122,12 +116,12 @@ def test_an_answer_to_a_post(answer, history):
     assert said(write) == (in_doubt if history in DOUBTFUL else certain)
     assert [request.verdict for request in write.requests] == [write.requests[0].verdict]
     assert (write.requests[0].request, write.requests[0].records) == ("post", 2)
-    found = batch_entry(write)
     if state is None:
-        assert found is None
+        assert (f"batch/{post.batch_ref}", None) in write.entries
         assert (f"intents/{post.batch_ref}", None) in write.entries
         assert post.batch_ref not in driven.lane.batches
     else:
+        found = batch_entry(write)
         assert isinstance(found, BatchEntry)
         assert found.state is state
         assert found.possible_duplicate == (history in DOUBTFUL or state is BatchState.AMBIGUOUS)
@@ -166,23 +160,6 @@ def test_what_stays_in_doubt_ends_as_unknown(resends_max):
         post = driven.post(60.0)
     assert said(driven.answer(post, Ambiguous("timeout"))) == [(UNKNOWN, 2, 0, "ambiguous", True)]
     assert driven.lane.idle
-
-
-@pytest.mark.faults("F59")
-def test_what_was_refused_is_dead_with_its_reason():
-    driven = Driven(minted_lane())
-    write = driven.answer(fresh(driven), Split("400", "receiver", "is invalid"))
-    assert [(one.row.source_offset, reason.message) for one, reason in write.dead] == [
-        (0, "400: receiver: is invalid"),
-        (1, "400: receiver: is invalid"),
-    ]
-    assert not write.events, "a batch that was not accepted does not complete"
-
-
-@pytest.mark.faults("F59")
-def test_what_may_have_been_applied_is_not_dead():
-    driven = Driven(minted_lane())
-    assert driven.answer(doubtful(driven), Split("400", None, None)).dead == []
 
 
 @pytest.mark.faults("F53")

@@ -375,15 +375,17 @@ def test_checks_and_posts_share_the_budget_and_neither_starves(open_batches_max)
     "verdict",
     [
         pytest.param(Split("http_400", "receiver", "is invalid"), id="F59-400"),
-        pytest.param(Split("http_413", None, None), id="F61-413"),
+        pytest.param(Split("http_413", None, None, too_large=True), id="F61-413"),
         pytest.param(Split("http_422", None, None), id="F59-422"),
         pytest.param(Split("error_in_2xx", None, None), id="B78-error-in-200"),
     ],
 )
-def test_a_refused_batch_is_rejected_whole_and_sent_no_more(verdict):
+def test_a_refused_batch_is_divided_and_nothing_of_it_is_rejected(verdict):
     driven = Driven(minted_lane())
     driven.offer([row(number) for number in range(500)])
     write = driven.answer(driven.post(1.0), verdict)
-    assert said(write) == [(Status.REJECTED, 500, 0, "api_rejected", False)]
-    assert len(write.dead) == 500
-    assert driven.step(120.0) == []
+    assert said(write) == []
+    assert [batch.unsettled_count for batch in driven.lane.batches.values()] == [250, 250]
+    (part,) = driven.step(1.0)
+    assert isinstance(part, Post)
+    assert len(part.held) == 250

@@ -31,7 +31,9 @@ DATE_S = 1_792_567_680.0
         pytest.param(
             Answer(200, b"{}", handed=Handed.PARTLY), Ambiguous("answer_before_request"), id="F68-200-too-early"
         ),
-        pytest.param(Answer(413, b"", handed=Handed.PARTLY), Split("http_413", None, None), id="F61-413-early"),
+        pytest.param(
+            Answer(413, b"", handed=Handed.PARTLY), Split("http_413", None, None, too_large=True), id="F61-413-early"
+        ),
         pytest.param(Answer(500, b"", handed=Handed.PARTLY), Ambiguous("http_500"), id="500-early"),
         pytest.param(Answer(101, b""), Ambiguous("http_101"), id="101"),
         pytest.param(Answer(999, b""), Ambiguous("http_999"), id="999"),

@@ -71,7 +71,7 @@ ANSWERS = [
         for code in (301, 302, 303, 307, 308)
     ),
     pytest.param(answer(400), Split("http_400", None, None), id="F59-400"),
-    pytest.param(answer(413), Split("http_413", None, None), id="F61-413"),
+    pytest.param(answer(413), Split("http_413", None, None, too_large=True), id="F61-413"),
     pytest.param(answer(422, b"[]"), Split("http_422", None, None), id="F59-422"),
     pytest.param(answer(400, b"{", length=100), Split("http_400", None, None), id="400-cut"),
     pytest.param(answer(401, b"{", length=100), Reauthenticate("http_401"), id="401-cut"),
@@ -230,7 +230,7 @@ async def test_post_is_split_when_refused_before_its_body_was_read(client_of):
         await reader.read()
 
     async with serve(script) as server:
-        assert await post(client_of(server.url, deadline_s=2)) == Split("http_413", None, None)
+        assert await post(client_of(server.url, deadline_s=2)) == Split("http_413", None, None, too_large=True)
 
 
 @pytest.mark.faults("F50")

@@ -7,7 +7,7 @@ import pytest
 
 from streams.contracts.journal import BatchState
 from streams.contracts.outcome import Status
-from streams.lane import answers, correlate, doubt, recovery
+from streams.lane import answers, correlate, doubt, recovery, splitting
 from streams.lane.actions import Action, Write
 from streams.lane.batch import Batch
 from streams.lane.carry import Carry
@@ -278,8 +278,8 @@ def rejected_without_a_dead_letter(monkeypatch):
         untouched(lane, batch, verdict, write)
         write.dead.clear()
 
-    untouched = answers._rejected
-    monkeypatch.setattr(answers, "_rejected", rejected)
+    untouched = splitting._reject
+    monkeypatch.setattr(splitting, "_reject", rejected)
 
 
 def expired_too_early(monkeypatch):
