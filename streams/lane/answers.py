@@ -78,6 +78,8 @@ def _accepted(lane: LaneState, batch: Batch, verdict: Accepted, now: Instant, wr
     else:
         lane.breaker.accepted()
     _worked(lane, batch, now, verdict.exhausted_for_s)
+    if batch.again:
+        lane.retry_budget.accepted(now.boot_s)
     accept(lane, batch, verdict.batch_id, now, write)
 
 
@@ -169,8 +171,7 @@ def _replace_token(lane: LaneState, batch: Batch, now: Instant, write: Write) ->
 def _worked(lane: LaneState, batch: Batch, now: Instant, exhausted_for_s: float | None) -> None:
     token = lane.tokens.find(batch.token)
     if token is not None:
-        token.proven = True
-        token.backoff.succeed()
+        lane.tokens.proved(token)
         exhausted(token, exhausted_for_s, now)
 
 

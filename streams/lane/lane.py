@@ -98,6 +98,8 @@ class Lane(LaneState):
                 return self._due_check(now, token)
             case probing.Probe.FRESH:
                 return self._close(1, now, token, actions)
+            case Batch() as batch if batch.again and not self.retry_budget.allows(now.boot_s):
+                self.breaker.until_s = self.retry_budget.ask_again_at(now.boot_s)
             case Batch() as batch:
                 write = Write()
                 return self._open(splitting.single_out(self, batch, now.boot_s, write), write, token, now)

@@ -16,7 +16,7 @@ after 31 minutes. Tokens that were minted in a row are renewed before their time
 are 5.4 minutes apart: they never end together.
 
 A crash in a loop leaves two mints as long as a token of a predecessor is known. Where nothing came of the attempts
-(refused, failed, crashed before the answer) each is further from the one before, up to five minutes.
+(refused, failed, crashed before the answer) each is further from the one before, up to three minutes.
 """
 
 import math
@@ -45,9 +45,14 @@ HEADROOM_SHARE = 0.8
 REVOKED_S = 60.0
 ALONE_S = 3600.0
 
-# The wait after attempts that left no token: from the second in half an hour on, doubling.
-LOSS_BASE_S = 10.0
-LOSS_CAP_S = 300.0
+# The wait after attempts that left no token: from the second in half an hour on, doubling, up to the pace at which the
+# quota lasts for ever.
+LOSS_BASE_S = 5.0
+LOSS_CAP_S = 180.0
+
+# Demand, quota and the tokens' use change slowly: an answer holds for so long, unless something happens.
+ANSWER_LASTS_S = 1.0
+_NOTHING = (float("inf"), float("-inf"), 0)
 
 
 class Minting:
@@ -69,19 +74,25 @@ class Minting:
         self._not_before_s = float("-inf")
         self._pressed_since_s = float("inf")
         self._owed = False
+        # When it was asked last, and what the answer was: it is asked a hundred times a second.
+        self._answered = _NOTHING
 
     # -- what happens
 
-    def press(self, tokens: Sequence[Token], now_s: float, *, full_waits: bool) -> None:
-        """Tell whether a full batch is waiting, after all that may leave has left."""
-        free = sum(token.pace.free(now_s) for token in tokens) if full_waits else 0
-        if not full_waits or free > (1 - HEADROOM_SHARE) * self._requests_per_minute * len(tokens):
-            self._pressed_since_s = float("inf")
-        elif not free:
-            self._pressed_since_s = min(self._pressed_since_s, now_s)
+    def press(self, tokens: Sequence[Token], now_s: float, *, waiting: bool) -> None:
+        """Tell whether a full batch is waiting that another token could serve, after all that may leave has left."""
+        since_s = float("inf")
+        if waiting:
+            free = sum(token.pace.free(now_s) for token in tokens)
+            plenty = (1 - HEADROOM_SHARE) * self._requests_per_minute * len(tokens)
+            since_s = float("inf") if free > plenty else min(self._pressed_since_s, float("inf") if free else now_s)
+        if since_s != self._pressed_since_s:
+            self._pressed_since_s = since_s
+            self._answered = _NOTHING
 
     def refused(self, token: Token, others: Sequence[Token], now_s: float) -> bool:
         """The API no longer takes a token that it had taken; returns whether only the youngest should be kept."""
+        self._answered = _NOTHING
         revoked = any(other.ordinal > token.ordinal and other.minted_s > now_s - REVOKED_S for other in others)
         if revoked:
             self.alone_until_s = now_s + ALONE_S
@@ -91,6 +102,7 @@ class Minting:
     def start(self, now: Instant) -> None:
         """An attempt is about to be journaled, then made."""
         self.mints.start(now)
+        self._answered = _NOTHING
         self._owed = False
         self._pressed_since_s = float("inf")
 
@@ -108,20 +120,24 @@ class Minting:
 
     # -- what it wants
 
-    def due_at(self, tokens: Sequence[Token], now: Instant, *, throttled: bool) -> float:
-        """When a token should be asked for: infinity while one is being minted. ``throttled``: by the API, lately."""
+    def due_at(self, tokens: Sequence[Token], now: Instant) -> float:
+        """When a token should be asked for: infinity while one is being minted."""
         if self.mints.running:
             return float("inf")
-        wish_s = min(self._wishes(tokens, now, throttled=throttled))
-        return max(wish_s, self._not_before_s, self._after_losses_at(tokens, now))
+        asked_s, due_s, count = self._answered
+        if count != len(tokens) or not asked_s <= now.boot_s < min(asked_s + ANSWER_LASTS_S, due_s):
+            wish_s = min(self._wishes(tokens, now))
+            due_s = max(wish_s, self._not_before_s, self._after_losses_at(tokens, now))
+            self._answered = (now.boot_s, due_s, len(tokens))
+        return due_s
 
-    def _wishes(self, tokens: Sequence[Token], now: Instant, *, throttled: bool) -> Iterator[float]:
+    def _wishes(self, tokens: Sequence[Token], now: Instant) -> Iterator[float]:
         serving = [token for token in tokens if token.serves(now.boot_s)]
         if not serving:
             yield max(now.boot_s, self.mints.allowed_at(now, self._reserve if tokens else 0))
             return
         room = len(tokens) < self.size_max and self.alone_until_s <= now.boot_s
-        growing = room and not throttled and self._pressed_since_s < float("inf")
+        growing = room and self._pressed_since_s < float("inf")
         if growing:
             allowed_s = self.mints.allowed_at(now, self._reserve_growing)
             yield max(self._pressed_since_s + GROW_AFTER_S, self._gap_at(now), allowed_s)

@@ -122,7 +122,15 @@ class Tokens:
 
     def press(self, now: Instant, *, full_waits: bool) -> None:
         """Tell whether a full batch is waiting, after all that may leave has left."""
-        self.minting.press(self.usable(now), now.boot_s, full_waits=full_waits)
+        waiting = full_waits and len(self._tokens) < self.minting.size_max and not self.throttled(now)
+        self.minting.press(self.usable(now), now.boot_s, waiting=waiting)
+
+    def proved(self, token: Token) -> None:
+        """The API has taken this token. One too many is put away then: the oldest, whose successor this is."""
+        token.proven = True
+        token.backoff.succeed()
+        if len(self._tokens) > self.minting.size_max:
+            self._tokens = self._tokens[1:]
 
     def refused(self, token: Token, now: Instant) -> None:
         """The API no longer takes this token."""
@@ -132,7 +140,7 @@ class Tokens:
 
     def mint_at(self, now: Instant) -> float:
         """When a new token should be asked for: ``boot_s``, infinity while one is being minted."""
-        return self.minting.due_at(self.usable(now), now, throttled=self.throttled(now))
+        return self.minting.due_at(self.usable(now), now)
 
     def start_mint(self, now: Instant) -> None:
         """An attempt to mint is about to be journaled, then made."""

@@ -43,9 +43,13 @@ from streams.truecaller.answers import (
     read_statuses,
     read_token,
 )
+from streams.truecaller.rate_limit import Exhausted
 
 # Longer wishes are cut: a limit per minute has refilled by then, and a wrong clock must not stop an account.
 RETRY_AFTER_S_MAX: Final = 300.0
+
+# An answer that was fair and says that no request is left is believed for as long as the documented limit lasts.
+EXHAUSTED_S_MAX: Final = 60.0
 
 _SPLIT: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
@@ -77,14 +81,15 @@ class Answer:
     """A status line and what came with it.
 
     ``flaw`` names what is wrong with the body (``answer_cut``, ``answer_framing``, ``answer_too_large``, ``deadline``),
-    ``None`` if it is complete. ``received_at_s`` is our clock (epoch seconds), for a ``Retry-After`` date that comes
-    without ``Date``.
+    ``None`` if it is complete. ``exhausted`` says that the token has no request left. ``received_at_s`` is our clock
+    (epoch seconds), for a date that comes without ``Date``.
     """
 
     status: int
     body: bytes
     flaw: str | None = None
     retry_after: str | None = None
+    exhausted: Exhausted | None = None
     date: str | None = None
     received_at_s: float = 0.0
     handed: Handed = Handed.WHOLE
@@ -183,13 +188,13 @@ def _accepted(reply: Answer) -> PostVerdict:
     if reply.flaw is not None:
         return Ambiguous(reply.flaw)
     if not reply.body.strip():
-        return Accepted(None)
+        return Accepted(None, _exhausted_for_s(reply))
     value = read_json(reply.body)
     if not isinstance(value, dict):
         return Ambiguous("answer_unreadable")
     error = read_error(value)
     if error is None:
-        return Accepted(read_batch_id(value))
+        return Accepted(read_batch_id(value), _exhausted_for_s(reply))
     if error.token:
         return Reauthenticate("authorization-error")
     if error.slug == "forbidden-error":
@@ -203,11 +208,11 @@ def _statuses(reply: Answer, value: object, error: ApiError | None, batch_id: st
     if reply.flaw is not None:
         return Ambiguous(reply.flaw)
     if not reply.body.strip():
-        return Statuses(())
+        return Statuses((), _exhausted_for_s(reply))
     if error is not None:
         return Refuse("forbidden-error") if error.slug == "forbidden-error" else NotVisible("error_in_2xx")
     records = read_statuses(value, batch_id)
-    return Ambiguous("answer_unreadable") if records is None else Statuses(records)
+    return Ambiguous("answer_unreadable") if records is None else Statuses(records, _exhausted_for_s(reply))
 
 
 def _split(code: str, error: ApiError | None, *, too_large: bool = False) -> Split:
@@ -222,9 +227,15 @@ def _later(reply: Answer) -> RetryLater:
 
 
 def _retry_after_s(reply: Answer) -> float | None:
-    if reply.retry_after is None:
+    wish_s = retry_after_s(reply.retry_after, reply.date, reply.received_at_s) if reply.retry_after else None
+    return _exhausted_for_s(reply, RETRY_AFTER_S_MAX) if wish_s is None else wish_s
+
+
+def _exhausted_for_s(reply: Answer, max_s: float = EXHAUSTED_S_MAX) -> float | None:
+    if reply.exhausted is None:
         return None
-    return retry_after_s(reply.retry_after, reply.date, reply.received_at_s)
+    server_now_s = _epoch_s(reply.date) if reply.date else None
+    return min(max_s, reply.exhausted.for_s(reply.received_at_s if server_now_s is None else server_now_s))
 
 
 def _json(reply: Answer) -> Any:

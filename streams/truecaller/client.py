@@ -37,6 +37,7 @@ from streams.truecaller.classify import (
     classify_post,
     clock_ahead_s,
 )
+from streams.truecaller.rate_limit import read_exhausted
 from streams.truecaller.wire import Version, records_path, status_path, token_path
 
 # A status answer of 500 records whose texts are all escaped Unicode is about 0.7 MB.
@@ -264,6 +265,7 @@ def _answer(response: httpx.Response, body: bytes, flaw: str | None, handed: Han
         body,
         flaw,
         retry_after=headers.get("retry-after"),
+        exhausted=read_exhausted(headers),
         date=headers.get("date"),
         received_at_s=time.time(),
         handed=handed,

@@ -21,8 +21,9 @@ from tests.chaos.verdict import Evidence, OwnerGone, judge
 from tests.e2e.artefacts import Outcomes, audited, collect, findings_of
 from tests.e2e.world import PARTITIONS, Process, Worker, World, until
 
-# Mints whose owners died before the answer came keep the next one away for up to five minutes, the tokens of a dead owner
-# rest for 95 s, a batch in doubt waits 35 s after each take-over; its answer may be lost once more; then the statuses.
+# Mints whose owners died before the answer came keep the next one away for up to three minutes, the tokens of a dead
+# owner rest for 95 s, a batch in doubt waits 35 s after each take-over; its answer may be lost once more; then the
+# statuses.
 SETTLE_TIMEOUT_S = 480.0
 DRAIN_TIMEOUT_S = 60.0
 VERIFY_TIMEOUT_S = 300.0

@@ -132,3 +132,66 @@ def test_a_successor_goes_on_where_the_predecessor_stopped(ended):
     after.restore(list(before.recent()))
     for now_s in (59.0, 75.0, 100.0, 120.0):
         assert after.used(now_s) == before.used(now_s)
+
+
+# --- What a token learns from its 429s --------------------------------------------------------------------------------
+
+
+def test_a_429_slows_down_and_the_rate_comes_back_by_a_twentieth_a_minute():
+    pace = Pace(60)
+    pace.throttled(0.0)
+    assert [pace.learned(60.0 * minute) for minute in (0, 1, 5, 6, 60)] == [42, 45, 57, 60, 60]
+
+
+def test_those_that_were_in_flight_together_tell_once():
+    pace = Pace(60)
+    for now_s in (0.0, 0.1, 0.2):
+        pace.throttled(now_s)
+        pace.hold(now_s + 10.0)
+    assert pace.learned(0.2) == 42
+    assert pace.ready_at(0.2) == 10.2
+    pace.throttled(10.2)
+    assert pace.learned(10.2) == 29
+
+
+def test_a_server_that_throws_everything_back_is_still_asked():
+    pace = Pace(60)
+    for hour in range(20):
+        pace.throttled(0.001 * hour)
+    assert pace.learned(0.02) == 6
+    assert Pace(1).learned(0.0) == 1
+
+
+def test_a_slower_token_has_fewer_slots_and_spreads_them():
+    pace = Pace(60)
+    for _ in range(50):
+        pace.take(0.0)
+        pace.ended(0.0)
+    pace.throttled(1.0)
+    assert pace.free(1.0) == 0
+    assert pace.ready_at(1.0) == pytest.approx(60.0)
+    pace.take(60.0)
+    assert pace.ready_at(60.0) == pytest.approx(60.0 + SPACING_SHARE * 60.0 / pace.learned(60.0))
+
+
+@pytest.mark.parametrize("allowed", [20, 45])
+def test_a_server_that_allows_less_than_was_said_is_asked_for_most_of_it(allowed):
+    """It counts what it takes, for a minute each; a 429 holds for a second."""
+    line = Line(Pace(60))
+    taken: list[float] = []
+    thrown_back = 0
+    while line.now_s < 2 * 3600.0:
+        ready_s = line.pace.ready_at(line.now_s)
+        if ready_s > line.now_s:
+            line.pass_time(min(ready_s, min(line.running, default=float("inf"))) - line.now_s)
+            continue
+        line.send(0.1, 1.0)
+        line.pass_time(0.1)
+        if sum(time > line.now_s - WINDOW_S for time in taken[-allowed:]) < allowed:
+            taken.append(line.now_s)
+        else:
+            thrown_back += 1
+            line.pace.throttled(line.now_s)
+            line.pace.hold(line.now_s + 1.0)
+    assert len(taken) >= 0.75 * allowed * 120
+    assert thrown_back <= 0.03 * len(taken)

@@ -85,6 +85,11 @@ ANSWERS = [
         RetryLater("http_429", throttled=True, retry_after_s=7.0, left=True),
         id="F42-429-later",
     ),
+    pytest.param(
+        answer(429, b"", b"X-RateLimit-Remaining: 0", b"X-RateLimit-Reset: 12"),
+        RetryLater("http_429", throttled=True, retry_after_s=12.0, left=True),
+        id="F42-429-reset",
+    ),
     pytest.param(answer(500), Ambiguous("http_500"), id="F62-500"),
     pytest.param(answer(503, b"", b"Retry-After: 9"), Ambiguous("http_503", retry_after_s=9.0), id="F62-503-later"),
     pytest.param(answer(504), Ambiguous("http_504"), id="F62-504"),
