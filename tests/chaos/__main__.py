@@ -6,6 +6,7 @@ verdict is ``valid``.
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--failpoints", action="store_true", help="instead: every failpoint with every action")
     parser.add_argument("--only", default="", help="of the failpoints, those whose place:action contains this")
     chosen = parser.parse_args(arguments)
+    # As at Ctrl-C, all that was started here is ended.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if chosen.failpoints:
         return _failpoints(chosen.protocol, chosen.only)
     plot = Plot(
