@@ -1,0 +1,142 @@
+"""``uv run poe budget``: what becomes of the API's budget, as a table and, last, one JSON object.
+
+Each section measures one thing and is held to what is promised of it; what is not kept is marked, and the exit code is
+1. Sections on virtual time take seconds each; those in real time need Java and Maven, and the minutes they measure.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.budget import pool, real
+
+Figures = Mapping[str, Any]
+
+
+class Promise(NamedTuple):
+    """One figure, by the names that lead to it, and what it has to be."""
+
+    path: str
+    wanted: str
+    kept: Callable[[Any], bool]
+
+
+class Section(NamedTuple):
+    """One thing that is measured. ``real_time``: by the clock on the wall, with real processes."""
+
+    title: str
+    measure: Callable[[argparse.Namespace], Figures]
+    promises: Sequence[Promise]
+    real_time: bool = False
+
+
+def at_least(bound: float) -> Callable[[Any], bool]:
+    """A figure that must not be lower."""
+    return lambda figure: figure is not None and figure >= bound
+
+
+def at_most(bound: float) -> Callable[[Any], bool]:
+    """A figure that must not be higher."""
+    return lambda figure: figure is not None and figure <= bound
+
+
+NOTHING = at_most(0)
+
+SECTIONS: Mapping[str, Section] = {
+    "pool": Section(
+        "Ten tokens, one hour once the pool is full (virtual time)",
+        lambda _: pool.measure(),
+        (
+            Promise("share_of_limit", "≥ 0.99", at_least(0.99)),
+            Promise("records_per_minute", "≥ 297,000", at_least(297_000)),
+            Promise("status_429", "0", NOTHING),
+            Promise("mints_per_30_min_max", "≤ 10", at_most(10)),
+            Promise("requests_per_60_s_max_token", "≤ 60", at_most(60)),
+            Promise("ramp_minutes", "≤ 35", at_most(35)),
+        ),
+    ),
+    "steady": Section(
+        "One token under twice its load (real time, real Kafka)",
+        lambda options: real.steady(options.minutes),
+        (
+            Promise("share_of_limit", "≥ 0.99", at_least(0.99)),
+            Promise("posts_not_full", "0", NOTHING),
+            Promise("http_429", "0", NOTHING),
+            Promise("busiest_minute_of_a_token", "≤ 60", at_most(60)),
+        ),
+        real_time=True,
+    ),
+    "moving": Section(
+        "An account that moves between workers under the same load (real time, real Kafka)",
+        lambda options: real.moving(options.moves),
+        (
+            Promise("http_429", "0", NOTHING),
+            Promise("busiest_minute_of_a_token", "≤ 60", at_most(60)),
+        ),
+        real_time=True,
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what the arguments say; 0 if everything is as promised."""
+    parser = argparse.ArgumentParser(
+        prog="poe budget", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="these sections (default: all)")
+    parser.add_argument("--virtual", action="store_true", help="leave out what takes real time")
+    parser.add_argument("--minutes", type=int, default=5, help="of the steady load in real time (default: 5)")
+    parser.add_argument("--moves", type=int, default=3, help="of the account between workers (default: 3)")
+    options = parser.parse_args(arguments)
+    console = Console(soft_wrap=True)
+    told: dict[str, Any] = {}
+    for name in options.only or SECTIONS:
+        section = SECTIONS[name]
+        if options.virtual and section.real_time:
+            continue
+        began_s = time.monotonic()
+        figures = section.measure(options)
+        kept = _show(console, section, figures)
+        told[name] = {**figures, "kept": kept, "took_s": round(time.monotonic() - began_s, 1)}
+    told["kept"] = all(each["kept"] for each in told.values())
+    print(json.dumps(told), flush=True)
+    return 0 if told["kept"] else 1
+
+
+def _show(console: Console, section: Section, figures: Figures) -> bool:
+    """Print a section; returns whether all its promises are kept."""
+    table = Table(title=section.title, title_justify="left", show_header=True)
+    for heading in ("figure", "measured", "wanted", ""):
+        table.add_column(heading)
+    judged = {promise.path: (promise, promise.kept(_figure(figures, promise.path))) for promise in section.promises}
+    for path, (promise, kept) in judged.items():
+        table.add_row(path, _text(_figure(figures, path)), promise.wanted, "kept" if kept else "NOT KEPT")
+    for name, figure in figures.items():
+        if name not in judged and not isinstance(figure, Mapping | list):
+            table.add_row(name, _text(figure), "", "")
+    console.print(table)
+    return all(kept for _, kept in judged.values())
+
+
+def _figure(figures: Figures, path: str) -> Any:
+    """The figure to which the names of a path lead, as in ``loads.high.p99_s``; ``None`` where there is none."""
+    found: Any = figures
+    for name in path.split("."):
+        if not isinstance(found, Mapping) or name not in found:
+            return None
+        found = found[name]
+    return found
+
+
+def _text(figure: Any) -> str:
+    return f"{figure:,}" if isinstance(figure, int | float) and not isinstance(figure, bool) else str(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
