@@ -318,6 +318,8 @@ def test_a_plan_is_read_from_its_text():
         pytest.param("retry_after=soon", "number of seconds", id="seconds"),
         pytest.param("burst429=20", "SECONDS@START", id="burst"),
         pytest.param("burst429=20@30/", "SECONDS@START/ACCOUNT", id="burst of nobody"),
+        pytest.param("drift=20", "drift=20: must be SECONDS@START", id="drift"),
+        pytest.param("bad=x1", "must be digits", id="bad"),
     ],
 )
 def test_a_plan_that_is_not_understood_is_an_error(spec, complaint):
@@ -344,6 +346,26 @@ def test_a_burst_hits_everything_but_tokens_while_it_lasts():
         seen.append(fake.post(token, [record()]).status)
         fake.now_s += 10
     assert seen == [200, 200, 200, 429, 429, 200]
+
+
+def test_a_drift_refuses_every_batch_while_it_lasts():
+    fake = Fake("drift=20@30")
+    token = fake.token()
+    seen = []
+    for _ in range(6):
+        seen.append(fake.post(token, [record()]).status)
+        fake.now_s += 10
+    assert seen == [200, 200, 200, 400, 400, 200]
+
+
+def test_a_bad_receiver_refuses_the_whole_batch_whoever_is_in_it():
+    fake = Fake("bad=0042")
+    token = fake.token()
+    good, bad = record(), record(receiver="919800000042")
+    assert fake.post(token, [good, good]).status == 200
+    reply = fake.post(token, [good, bad])
+    assert (reply.status, reply.body["field"]) == (400, "receiver")
+    assert fake.api.stats.batches == 1
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 
+from streams.lane.actions import Post
+from streams.lane.instant import Instant
 from streams.lane.verdict import (
     Accepted,
     Ambiguous,
@@ -29,6 +31,7 @@ from streams.lane.verdict import (
 from streams.sandbox.fake_api import Credentials, FakeOptions, FakeTruecaller, FaultPlan, Moment
 from streams.truecaller.client import ClientOptions, TruecallerClient
 from streams.truecaller.wire import RECORDS_MAX, Version, encode_batch
+from tests.lane.making import START, Driven, minted_lane, row
 from tests.truecaller.conftest import TLS
 
 ACCOUNT = "91c173bb-28d8-4030-9722-8663ff9589f3"
@@ -161,6 +164,30 @@ async def test_a_bad_record_is_a_split_that_names_its_field(tmp_path, version):
         too_many = await pair.client.post(ACCOUNT, token, encode_batch(version, intents(501)))
         assert isinstance(too_many, Split)
         assert pair.fake.stats().records == 0
+
+
+@pytest.mark.parametrize(
+    ("bad", "requests_max"), [pytest.param("0263", 21, id="F59-one"), pytest.param("63", 101, id="F59-five")]
+)
+async def test_bad_records_are_found_and_all_others_taken_once(tmp_path, bad, requests_max):
+    rows = [
+        row(number, caller=r.caller, receiver=r.receiver, label_id=r.label_id, starts_at=r.starts_at, ends_at=r.ends_at)
+        for number, r in enumerate(intents(RECORDS_MAX))
+    ]
+    async with paired(tmp_path, f"bad={bad}", limits="off") as pair:
+        driven = Driven(minted_lane(await pair.token(), statuses="none"), Instant(NOW_MS, START.boot_s))
+        driven.offer(rows)
+        while not driven.lane.idle:
+            for asked in driven.step(max(0.001, driven.lane.wake_at(driven.now) - driven.now.boot_s)):
+                assert isinstance(asked, Post)
+                body = encode_batch("v1", (held.row for held in asked.held))
+                driven.answer(asked, await pair.client.post(ACCOUNT, asked.token.secret, body))
+        lines = [line for line in pair.lines() if line.get("kind") == "post"]
+    refused = [receiver for receiver in (each.receiver for each in rows) if receiver.endswith(bad)]
+    assert sorted(one.row.receiver for write in driven.writes for one, _ in write.dead) == refused
+    applied = Counter(receiver for line in lines if line.get("applied") for _, receiver, *_ in line["records"])
+    assert applied == Counter(each.receiver for each in rows if each.receiver not in refused)
+    assert len(lines) <= requests_max
 
 
 async def test_a_generation_does_not_take_the_spelling_of_another(tmp_path):

@@ -180,7 +180,7 @@ class Api:
 
     def _create(self, call: Call, version: Version, account_id: str) -> Reply:
         records = _json_object(call.body).get("call_records")
-        flaw = find_flaw(version, records, call.received.wall_ms)
+        flaw = find_flaw(version, records, call.received.wall_ms, self._plan.bad)
         if flaw is not None:
             message = f"Request body is invalid: {flaw.message}"
             return _reply(400, {"status": "error", "field": flaw.field, "message": message})

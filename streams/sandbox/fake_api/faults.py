@@ -50,13 +50,13 @@ _FAULTS: Final = (
 )
 FAULTS: Final[Mapping[str, Fault]] = {fault.name: fault for fault in _FAULTS}
 
-_SETTINGS: Final = ("burst429", "failed", "masked", "retry_after")
+_SETTINGS: Final = ("bad", "burst429", "drift", "failed", "masked", "retry_after")
 
 
 class Burst(NamedTuple):
-    """For ``length_s`` from ``start_s`` after the start, every POST and status check is answered 429.
+    """For ``length_s`` from ``start_s`` after the start, every POST and status check gets the same answer.
 
-    With an ``account_id`` only those of that account are.
+    With an ``account_id`` only those of that account do.
     """
 
     length_s: float
@@ -76,6 +76,8 @@ class FaultPlan:
 
     ``rates`` are shares of requests by kind and fault. ``failed`` is the share of records whose final status is an
     error, ``masked`` the share of batches whose status answers hide the numbers. ``retry_after_s`` goes with each 429.
+    ``burst`` is answered with 429. In a ``drift`` every batch is refused for its content, and always one with a record
+    whose receiver ends with ``bad``, where that is not empty.
     """
 
     rates: Mapping[Kind, Mapping[str, float]] = field(default_factory=dict)
@@ -83,6 +85,8 @@ class FaultPlan:
     masked: float = 1.0
     retry_after_s: float | None = None
     burst: Burst | None = None
+    drift: Burst | None = None
+    bad: str = ""
 
     @classmethod
     def parse(cls, spec: str) -> "FaultPlan":
@@ -94,14 +98,8 @@ class FaultPlan:
         rates: dict[Kind, dict[str, float]] = {}
         plan = cls(rates)
         for name, value in _items(spec):
-            if name == "burst429":
-                plan = replace(plan, burst=_burst(value))
-            elif name == "failed":
-                plan = replace(plan, failed=_share(name, value))
-            elif name == "masked":
-                plan = replace(plan, masked=_share(name, value))
-            elif name == "retry_after":
-                plan = replace(plan, retry_after_s=_seconds(name, value))
+            if name in _SETTINGS:
+                plan = plan._with(name, value)
             else:
                 for kind, fault in _targets(name):
                     rates.setdefault(kind, {})[fault.name] = _share(name, value)
@@ -109,6 +107,21 @@ class FaultPlan:
             if sum(shares.values()) > 1:
                 raise ValueError(f"the rates of {kind} requests add up to more than 1")
         return plan
+
+    def _with(self, name: str, value: str) -> "FaultPlan":
+        match name:
+            case "bad":
+                return replace(self, bad=_digits(name, value))
+            case "burst429":
+                return replace(self, burst=_burst(name, value))
+            case "drift":
+                return replace(self, drift=_burst(name, value))
+            case "failed":
+                return replace(self, failed=_share(name, value))
+            case "masked":
+                return replace(self, masked=_share(name, value))
+            case _:
+                return replace(self, retry_after_s=_seconds(name, value))
 
 
 class Dice:
@@ -123,6 +136,9 @@ class Dice:
         burst = self._plan.burst
         if burst and burst.hits(kind, account_id, running_s):
             return FAULTS["429"]
+        drift = self._plan.drift
+        if drift and kind == "post" and drift.hits(kind, account_id, running_s):
+            return FAULTS["400"]
         shares = self._plan.rates.get(kind)
         if not shares:
             return None
@@ -173,13 +189,19 @@ def _seconds(name: str, value: str) -> float:
     return seconds
 
 
-def _burst(value: str) -> Burst:
+def _digits(name: str, value: str) -> str:
+    if not value.isdecimal() or not value.isascii():
+        raise ValueError(f"{name}={value}: must be digits")
+    return value
+
+
+def _burst(name: str, value: str) -> Burst:
     when, for_one, account_id = value.partition("/")
     length, at, start = when.partition("@")
     length_s, start_s = _number(length), _number(start)
     if not at or length_s is None or start_s is None or (for_one and not account_id):
         raise ValueError(
-            f"burst429={value}: must be SECONDS@START, as in 20@30 (20 s of 429, 30 s after the start), "
+            f"{name}={value}: must be SECONDS@START, as in 20@30 (20 s of it, 30 s after the start), "
             "or SECONDS@START/ACCOUNT for one account alone"
         )
     return Burst(length_s, start_s, account_id.lower() if for_one else None)

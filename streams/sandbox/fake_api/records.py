@@ -61,8 +61,11 @@ SHAPES: Final[dict[Version, Shape]] = {
 }
 
 
-def find_flaw(version: Version, records: object, now_ms: int) -> Flaw | None:
-    """Return the first flaw of a batch that arrived at ``now_ms`` (epoch milliseconds), or ``None``."""
+def find_flaw(version: Version, records: object, now_ms: int, bad: str = "") -> Flaw | None:
+    """Return the first flaw of a batch that arrived at ``now_ms`` (epoch milliseconds), or ``None``.
+
+    A record whose receiver ends with ``bad`` is one too, unless that is empty.
+    """
     if not isinstance(records, list) or not 1 <= len(records) <= RECORDS_MAX:
         return Flaw("call_records", f"call_records must be a list of 1 to {RECORDS_MAX} records")
     shape = SHAPES[version]
@@ -70,6 +73,8 @@ def find_flaw(version: Version, records: object, now_ms: int) -> Flaw | None:
         flaw = _record_flaw(shape, record, now_ms)
         if flaw is not None:
             return flaw
+        if bad and record[shape.receiver].endswith(bad):
+            return Flaw(shape.receiver, f"{shape.receiver} is not accepted")
     return None
 
 

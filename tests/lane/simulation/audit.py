@@ -10,6 +10,8 @@ Each promise has a name, and a broken one is reported by it:
 - duplicates are bounded and explained: "what is sent again has a reason", "what is in doubt is sent again so often at
   most", "what may have been applied is flagged before it is sent again", "an intent is in one request at a time",
   "after an ambiguity one POST at a time";
+- what is refused is divided: "what is rejected was refused alone", "few are rejected while nothing is accepted",
+  "suspects do not mix with others", "a breaker that is not closed lets one intent out at a time";
 - an operator decides: "what is held is never sent again by us", "what is unresolved may have been sent", "nothing is
   sent for an account that is paused";
 - requests keep their limits: "no window holds more than its limit", "a batch has its bounds", "a lane has its bounds",
@@ -19,6 +21,7 @@ Each promise has a name, and a broken one is reported by it:
 - it goes on: "all is done some time after everything has healed", "one account holds up no other", "no lane spins".
 """
 
+import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +31,7 @@ from streams.contracts.journal import BatchEntry, BatchState, CursorEntry, Held,
 from streams.contracts.outcome import Status
 from streams.contracts.parcel import Row
 from streams.lane.actions import Outcomes, Write
+from streams.lane.breaker import REJECTED_MAX
 from streams.lane.options import LaneOptions
 from streams.lane.verdict import RecordState
 from tests.lane.simulation.virtual_time import MachineClock, VirtualTime
@@ -60,7 +64,8 @@ class Known:
     ``running`` are POSTs on their way, ``doubts`` those that may have been applied, ``applied`` the batches in which it
     was, with its true fate there. ``explained`` are the doubts that have a reason: an ambiguous answer, or the end of
     the ``sender`` of its last POST; after those that are ``permitted`` an operator had it sent again. A ``patient`` one
-    has all the time in the world.
+    has all the time in the world. ``sent_in`` are the batches in which it was sent, ``part_of`` is what the last of
+    them was a part of.
     """
 
     number: int
@@ -80,6 +85,9 @@ class Known:
     explained: int = 0
     permitted: int = 0
     applied: dict[str, RecordState] = field(default_factory=dict)
+    sent_in: set[str] = field(default_factory=set)
+    part_of: str | None = None
+    refused_alone: bool = False
 
 
 def in_runs(runs: Iterable[tuple[Place, Place]], place: Place) -> bool:
@@ -112,6 +120,8 @@ class Audit:
         self._predecessors: defaultdict[tuple[str, str, str], list[Known]] = defaultdict(list)
         self._packer = Packer()
         self._open = 0
+        self._rejected: Counter[str] = Counter()
+        self._accepted_parts: set[str] = set()
 
     def published(self, known: Known) -> None:
         """An intent was appended to the log."""
@@ -246,10 +256,20 @@ class Audit:
             demand(self._time.wall_ms >= over_ms, "nothing expires before its time", said)
         if status is Status.ACCEPTED:
             demand(known.applied, "what is called accepted was applied", said)
+            self._rejected[known.account_id] = 0
+        if status is Status.REJECTED:
+            self._was_rejected(known)
         if status in {Status.DELIVERED, Status.FAILED}:
             fate = known.applied.get(outcomes.batch_id or "")
             true = fate is not None and fate.value == status.value
             demand(true, "an outcome tells the fate of its own record", (said, fate))
+
+    def _was_rejected(self, known: Known) -> None:
+        demand(known.refused_alone, "what is rejected was refused alone", known)
+        if known.part_of not in self._accepted_parts:
+            self._rejected[known.account_id] += 1
+            count = self._rejected[known.account_id]
+            demand(count <= REJECTED_MAX, "few are rejected while nothing is accepted", (known, count))
 
     def _custody(self, account_id: str) -> None:
         cursor = self._cursors.get(account_id, NOTHING_TAKEN)
@@ -287,6 +307,12 @@ class Audit:
         demand((ref, attempt.number) in self._attempts, "a batch is journaled before its POST", (ref, attempt))
         demand(0 < len(held) <= self._options.records_max, "a batch has its bounds", len(held))
         numbers = [one.row.source_offset for one in held]
+        for number in numbers:
+            known = self.intents[number]
+            known.part_of = entry.part_of
+            known.sent_in.add(ref)
+            mixed = entry.part_of is not None and entry.part_of not in known.sent_in
+            demand(not mixed, "suspects do not mix with others", (ref, known))
         wanted = [number for index, number in enumerate(self._contents[ref]) if index not in attempt.left_out]
         demand(numbers == wanted, "a POST carries what the journal says", ref)
         pairs = {(one.row.caller, one.row.receiver) for one in held}
@@ -331,6 +357,7 @@ class Audit:
             self._in_doubt.add((worker, account_id))
         elif answer == "accepted":
             self._in_doubt.discard((worker, account_id))
+            self._accepted_parts.update(self.intents[one.row.source_offset].part_of or "" for one in held)
         for one in held:
             known = self.intents[one.row.source_offset]
             if answer == "ambiguous":
@@ -350,6 +377,7 @@ class Audit:
 
     def took_over(self, worker: str) -> None:
         """A worker has read the journal as it is now."""
+        self._rejected.clear()
         for key in self.journal:
             kind, account_id = JournalKey.parse(key.encode())
             if kind == "account":
@@ -367,6 +395,16 @@ class Audit:
         for number in self._contents[ref]:
             known = self.intents[number]
             known.permitted = known.explained = known.doubts
+
+    def is_bad(self, one: Held, share: float) -> bool:
+        """Whether the API refuses this intent, where it refuses such a share; it takes what is patient."""
+        number = one.row.source_offset
+        return random.Random(number).random() < share and not self.intents[number].patient
+
+    def refused(self, held: Sequence[Held]) -> None:
+        """The API refuses a batch for its content."""
+        if len(held) == 1:
+            self.intents[held[0].row.source_offset].refused_alone = True
 
     def applied(self, held: Sequence[Held], fates: Sequence[RecordState], batch_id: str) -> None:
         """The API took these records."""

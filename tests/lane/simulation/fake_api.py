@@ -36,7 +36,7 @@ REFUSALS = {
     "unauthorised": Answer(401, b'{"slug":"authorization-error","message":"Unauthorized"}'),
     "token_unread": Answer(500, b'{"slug":"internal-server-error","message":"500/50011 - Failed to parse token"}'),
     "forbidden": Answer(403, b'{"slug":"forbidden-error","message":"Forbidden"}'),
-    "bad_record": Answer(400, b'{"status_info":{"status":"error","field":"receiver","message":"is invalid"}}'),
+    "refused": Answer(400, b'{"status_info":{"status":"error","field":"receiver","message":"is invalid"}}'),
     "not_visible": Answer(404, b"{}"),
     "throttled": Answer(429, b"{}"),
     "broken": Answer(500, b'{"slug":"internal-server-error","message":"oops"}'),
@@ -159,10 +159,16 @@ class FakeApi:
     def _taken(self, fault: str, token: str, held: Sequence[Held]) -> Reply:
         if fault in {"unauthorised", "token_unread"}:
             self._tokens.pop(token)
+        if fault in {"fair", "cut", "untracked", "late", "refused"} and (reply := self._refused(fault, held)):
+            return reply
+        batch_id = ""
         if fault in {"cut", "answer_cut", "untracked", "fair"} or (fault in DOUBTFUL and self._rng.random() < 0.5):
             batch_id = self._apply(held)
         elif fault == "late":
             self._time.call_in(self._rng.uniform(0, 4.0), lambda: self._apply(held))
+        return self._answered(fault, batch_id)
+
+    def _answered(self, fault: str, batch_id: str) -> Reply:
         match fault:
             case "fair":
                 return Answer(200, orjson.dumps({"batch_id": batch_id, "message": "accepted"}))
@@ -177,6 +183,22 @@ class FakeApi:
             case "unavailable":
                 return Answer(503, b"", retry_after=self._rng.choice([None, "2", "45"]))
         return REFUSALS.get(fault, NO_ANSWER)
+
+    def _refused(self, fault: str, held: Sequence[Held]) -> Answer | None:
+        """The refusal of a batch for its content: something in it is bad, or just now everything is."""
+        bad = [index for index, one in enumerate(held) if self._audit.is_bad(one, self.weather.bad)]
+        start_s, end_s = self.weather.drift_s
+        drift = start_s <= self._time.now_s < end_s
+        if not (bad or drift or fault == "refused"):
+            return None
+        self._audit.seen["post drift" if drift else "post bad record" if bad else "post refused at random"] += 1
+        self._audit.refused(held)
+        index = bad[0] if bad else 0
+        field, message = self._rng.choice(
+            [("receiver", "is invalid"), (f"call_records[{index}].receiver", ""), ("", f"record {index + 1}"), ("", "")]
+        )
+        status = self._rng.choice([400, 413, 422])
+        return Answer(status, orjson.dumps({"status": "error", "field": field, "message": message}))
 
     def _apply(self, held: Sequence[Held]) -> str:
         self._named += 1

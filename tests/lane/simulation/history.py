@@ -11,7 +11,7 @@ from tests.lane.simulation.shell import Worker
 from tests.lane.simulation.surroundings import Surroundings
 from tests.lane.simulation.traffic import ParcelLog
 from tests.lane.simulation.virtual_time import MachineClock, VirtualTime
-from tests.lane.simulation.weather import draw_bounds, draw_options, draw_weather
+from tests.lane.simulation.weather import draw_bounds, draw_options, draw_refusals, draw_weather
 
 # By then every call that was waiting is over, every status deadline has passed, the mint budget is whole again, and
 # what has time has been sent: about two and a half hours.
@@ -36,7 +36,7 @@ class History:
         self.time = VirtualTime()
         self.trace: deque[str] = deque(maxlen=trace_max)
         options, room, patience = draw_bounds(random.Random(f"bounds of {seed}"), draw_options(rng))
-        weather = draw_weather(rng)
+        options, weather = draw_refusals(random.Random(f"refusals of {seed}"), options, draw_weather(rng))
         self.audit = Audit(self.time, options)
         requests_max, mints_max = options.requests_per_minute_per_token, options.token_mints_per_30_min
         self.api = FakeApi(self.time, random.Random(rng.random()), self.audit, weather, requests_max, mints_max)
@@ -75,7 +75,7 @@ class History:
         rng, log = self._rng, self.log
         self._world.trace(f"{self._world.options}")
         self._world.trace(f"{self.api.weather}")
-        for _ in range(rng.randint(0, 6)):
+        for _ in range(rng.randint(0, 6) + self.api.weather.flood):
             log.append(self.time.wall_ms)
         for _ in range(rng.randint(5, 25)):
             self.time.call_in(rng.uniform(0, self._chaos_s), self._append)

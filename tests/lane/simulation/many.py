@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from streams.contracts.outcome import Status
+from streams.lane.breaker import Cause
 from tests.lane.simulation.committer import FENCED, HANGS
 from tests.lane.simulation.history import replay
 from tests.lane.simulation.weather import FAULTS
@@ -28,6 +29,10 @@ WANTED: Final = (
     "carried",
     "unresolved",
     "revoke timeouts",
+    "post drift",
+    "post bad record",
+    "divided",
+    *(f"breaker {cause}" for cause in Cause),
     FENCED,
     HANGS,
     *(status.value for status in (Status.DELIVERED, Status.FAILED, Status.UNKNOWN, Status.EXPIRED, Status.REJECTED)),

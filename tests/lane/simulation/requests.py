@@ -9,6 +9,7 @@ from streams.lane.batch import Phase
 from streams.lane.instant import Instant
 from streams.lane.lane import Lane
 from streams.lane.verdict import CheckVerdict, PostVerdict, RetryLater, TokenVerdict, verdict_name
+from tests.lane.simulation.audit import demand
 from tests.lane.simulation.committer import Committer
 from tests.lane.simulation.surroundings import Surroundings
 from tests.lane.simulation.virtual_time import Process
@@ -118,13 +119,21 @@ class Requests:
         numbers = [one.row.source_offset for one in action.held]
         worker.note(f"{account_id} POST {action.batch_ref} {numbers} {action.token.ordinal}")
         alone = sum(batch.phase is Phase.POST for batch in lane.batches.values()) == 1
+        if lane.breaker.cause is not None:
+            one = len(action.held) == 1
+            demand(one, "a breaker that is not closed lets one intent out at a time", (lane.breaker, len(numbers)))
+            audit.seen[f"probe {lane.breaker.cause}"] += 1
         entry = lane.batches[action.batch_ref].entry
         audit.posted(worker.name, account_id, action.batch_ref, entry, action.held, alone=alone)
 
         def posted(verdict: PostVerdict) -> None:
             if self._answered(account_id, action, verdict):
                 audit.told(worker.name, account_id, action.held, verdict_name(verdict))
-                write = answers.posted(worker.lanes[account_id], action.batch_ref, verdict, sent_ms, worker.now())
+                batches = set(lane.batches)
+                write = answers.posted(lane, action.batch_ref, verdict, sent_ms, worker.now())
+                audit.seen["divided"] += len(lane.batches.keys() - batches) > 1
+                if lane.breaker.openings:
+                    audit.seen[f"breaker {lane.breaker.cause}"] += 1
                 self._finish(account_id, write)
 
         def ended(verdict: PostVerdict) -> None:

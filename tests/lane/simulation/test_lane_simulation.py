@@ -10,6 +10,7 @@ from streams.contracts.outcome import Status
 from streams.lane import answers, correlate, doubt, recovery, splitting
 from streams.lane.actions import Action, Write
 from streams.lane.batch import Batch
+from streams.lane.breaker import Breaker
 from streams.lane.carry import Carry
 from streams.lane.correlate import Match, Told
 from streams.lane.instant import Instant
@@ -282,6 +283,36 @@ def rejected_without_a_dead_letter(monkeypatch):
     monkeypatch.setattr(splitting, "_reject", rejected)
 
 
+def refused_batches_rejected_whole(monkeypatch):
+    monkeypatch.setattr(
+        splitting, "refused", lambda lane, batch, verdict, _, write: splitting._reject(lane, batch, verdict, write)
+    )
+    monkeypatch.setattr(answers, "refused", splitting.refused)
+
+
+def parts_beside_their_batch(monkeypatch):
+    def replaced(lane, batch, parts, write):
+        made = untouched(lane, batch, parts, write)
+        write.entries = [entry for entry in write.entries if entry[1] is not None]
+        return made
+
+    untouched = splitting._replace
+    monkeypatch.setattr(splitting, "_replace", replaced)
+
+
+def parts_without_the_doubt(monkeypatch):
+    def replaced(lane, batch, parts, write):
+        batch.entry = replace(batch.entry, possible_duplicate=False, resends=0)
+        return untouched(lane, batch, parts, write)
+
+    untouched = splitting._replace
+    monkeypatch.setattr(splitting, "_replace", replaced)
+
+
+def nothing_is_systemic(monkeypatch):
+    monkeypatch.setattr(Breaker, "refusal", lambda self, *_, **__: False)
+
+
 def expired_too_early(monkeypatch):
     expire = Window.expire
     monkeypatch.setattr(Window, "expire", lambda self, ends_by_ms: expire(self, ends_by_ms + 60_000))
@@ -415,7 +446,10 @@ def carry_not_restored(monkeypatch):
             (crash_forgets_what_was_sent, "no window holds more than its limit"),
             (slot_freed_when_the_request_ends, "no window holds more than its limit"),
             (released_for_ever, "no window holds more than its limit"),
-            (pairs_forgotten_by_a_crash, "intents of a pair do not overtake"),
+            (
+                pairs_forgotten_by_a_crash,
+                "intents of a pair do not overtake|two intents of a pair never share a batch",
+            ),
             (promoted_too_early, "two intents of a pair never share a batch"),
             (expired_after_doubt, "what was in doubt is never expired or rejected"),
             (guessed_statuses, "an outcome tells the fate of its own record"),
@@ -428,6 +462,16 @@ def carry_not_restored(monkeypatch):
             (sent_again_without_end, "what is in doubt is sent again so often at most"),
             (sent_again_though_accepted, "what is sent again has a reason"),
             (rejected_without_a_dead_letter, "what is rejected is a dead letter"),
+            (refused_batches_rejected_whole, "what is rejected was refused alone"),
+            (parts_beside_their_batch, "an intent is in exactly one place"),
+            (
+                parts_without_the_doubt,
+                (
+                    "what may have been applied is flagged before it is sent again|"
+                    "what was in doubt is never expired or rejected"
+                ),
+            ),
+            (nothing_is_systemic, "few are rejected while nothing is accepted"),
             (expired_too_early, "nothing expires before its time"),
             (never_full, "a lane has its bounds"),
             (any_number_in_flight, "a lane has its bounds"),

@@ -13,7 +13,7 @@ from streams.lane.reading import Patience, Room
 
 POST_FAULTS: Final = (
     "unreachable", "request_cut", "throttled", "throttled_until", "unauthorised", "token_unread", "forbidden",
-    "bad_record", "broken", "unavailable", "redirect", "lost", "cut", "answer_cut", "late", "untracked",
+    "refused", "broken", "unavailable", "redirect", "lost", "cut", "answer_cut", "late", "untracked",
 )  # fmt: skip
 CHECK_FAULTS: Final = (
     "unreachable", "not_visible", "throttled", "unauthorised", "token_unread", "forbidden", "broken", "incomplete",
@@ -50,7 +50,9 @@ class Weather:
     ``worker_faults`` are what may happen to a worker, with a chance of ``worker_share`` after any event. A worker that
     is silent for ``session_s`` is expelled; the next one begins within ``absence_s``. ``hand_over_s`` and
     ``clock_jump_s`` are mean times between orderly hand-overs and between jumps of a clock, ``command_s`` between the
-    commands of an operator. ``forsaken`` is the index of an account for which nothing ever gets better.
+    commands of an operator. ``forsaken`` is the index of an account for which nothing ever gets better. ``bad`` is the
+    share of intents that the API refuses, with everything that is in one batch with them; ``drift_s``, from when to
+    when it refuses everything. ``flood`` is how many parcels more there are at the beginning.
     """
 
     posts: dict[str, float] = field(default_factory=dict)
@@ -68,10 +70,13 @@ class Weather:
     command_s: float | None = None
     masked: bool = False
     forsaken: int | None = None
+    bad: float = 0.0
+    drift_s: tuple[float, float] = (0.0, 0.0)
+    flood: int = 0
 
     def healed(self) -> "Weather":
-        """No more faults; the API still masks what it masked, and has forsaken whom it had forsaken."""
-        return replace(Weather(), masked=self.masked, forsaken=self.forsaken)
+        """No more faults; the API still masks what it masked, refuses what is bad, and has forsaken whom it had."""
+        return replace(Weather(), masked=self.masked, forsaken=self.forsaken, bad=self.bad)
 
 
 def draw_weather(rng: random.Random) -> Weather:
@@ -134,6 +139,18 @@ def draw_options(rng: random.Random) -> LaneOptions:
         statuses=rng.choice(["all", "all", "best_effort", "none"]),
         status_deadline_s=rng.choice([60.0, 1800.0]),
     )
+
+
+def draw_refusals(rng: random.Random, options: LaneOptions, weather: Weather) -> tuple[LaneOptions, Weather]:
+    """What the API refuses for its content, and batches that are large enough to be divided more than once."""
+    start_s = rng.choice([0.0, rng.uniform(0.0, 200.0)])
+    refusals = replace(
+        weather,
+        bad=rng.choice([0.0, 0.0, 0.02, 0.1, 0.5]),
+        drift_s=rng.choice([(0.0, 0.0), (0.0, 0.0), (start_s, start_s + rng.choice([20.0, 400.0]))]),
+        flood=rng.choice([0, 0, 30]),
+    )
+    return replace(options, records_max=rng.choice([options.records_max, 40])), refusals
 
 
 def draw_bounds(rng: random.Random, options: LaneOptions) -> tuple[LaneOptions, Room, Patience]:
