@@ -39,6 +39,7 @@ COMMANDS = {
     "worker": Entry("streams.cli.worker:worker", "Run a worker: intents in, batches out, outcomes back.", OPERATE),
     "verify": Entry("streams.cli.verify:verify", "Account for every intent, and for the API's budget.", OPERATE),
     "validate": Entry("streams.cli.validate:validate", "Check call intents in a file, offline.", INTEGRATE),
+    "plan": Entry("streams.cli.plan:plan", "Say what would happen to intents, and send nothing.", INTEGRATE),
     "publish": Entry("streams.cli.publish:publish", "Publish call intents, synthetic or from a file.", INTEGRATE),
     "outcomes": Entry("streams.cli.outcomes:outcomes_app", "Follow what became of the intents.", INTEGRATE),
     "fake-api": Entry("streams.cli.fake_api:fake_api", "Serve a fake Truecaller API with the real limits.", INTEGRATE),

@@ -1,22 +1,22 @@
 """``callstream validate``: hold call intents in a file against the contract, offline, as a worker would.
 
-One JSON line out per line in, so that results join to the input by line number. Empty lines are skipped, as editors and
-concatenation leave them, but they count. What must stay true: no line is held in memory beyond the size a message may
-have, and no output quotes the input, because it goes into the logs of CI jobs.
+One JSON line out per line in, so that results join to the input by line number. What must stay true: no output quotes
+the input, because it goes into the logs of CI jobs.
 """
 
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import orjson
 import typer
 
+from streams.cli.ndjson import read_lines
 from streams.cli.options import ConfigOption
 from streams.contracts.exits import ExitCode
 from streams.intake.reader import ValidIntent, read_intent
-from streams.intake.reasons import VALUE_BYTES_MAX, Code, because
+from streams.intake.reasons import Code, because
 from streams.intake.rules import IntakeRules
 from streams.settings import load_settings
 from streams.settings.sections import ApiSettings, IntentSettings
@@ -24,7 +24,7 @@ from streams.settings.sections import ApiSettings, IntentSettings
 _TOO_LARGE = because(Code.TOO_LARGE)
 
 
-class _AnyAccount:
+class AnyAccount:
     """Every account, where no configuration says which there are."""
 
     def __contains__(self, _account_id: object) -> bool:
@@ -57,7 +57,7 @@ def validate(
     """
     rules = rules_of(config)
     failed = False
-    for number, line in _lines(file):
+    for number, line in read_lines(file):
         now_ms = time.time_ns() // 1_000_000 if now is None else now
         result = _result(line, rules, now_ms)
         failed = failed or not result["ok"]
@@ -70,7 +70,7 @@ def rules_of(config: Path | None) -> IntakeRules:
     """Return the rules of the settings in ``config``; if it is ``None``, those of the defaults, for any account."""
     if config is None:
         deadline_s: float = ApiSettings.model_fields["post_deadline_s"].default
-        return _rules(_AnyAccount(), None, IntentSettings(), deadline_s)
+        return _rules(AnyAccount(), None, IntentSettings(), deadline_s)
     settings = load_settings(config)
     accounts = frozenset(account.id for account in settings.accounts)
     return _rules(accounts, settings.default_account, settings.intents, settings.api.post_deadline_s)
@@ -87,26 +87,6 @@ def _rules(
         reason_characters=intents.reason_characters,
         expiry_margin_ms=int(deadline_s * 1000),
     )
-
-
-def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
-    """Yield the lines that are not empty, with their numbers from 1; ``None`` for one that no message can hold."""
-    bytes_max = VALUE_BYTES_MAX + len(b"\r\n")
-    number = 0
-    while line := stream.readline(bytes_max):
-        number += 1
-        if not line.endswith(b"\n") and _skip_rest(stream, bytes_max):
-            yield number, None
-        elif line.strip():
-            yield number, line.rstrip(b"\r\n")
-
-
-def _skip_rest(stream: BinaryIO, bytes_max: int) -> bool:
-    """Read to the end of a line without keeping it; tell whether there was anything."""
-    skipped = rest = stream.readline(bytes_max)
-    while rest and not rest.endswith(b"\n"):
-        rest = stream.readline(bytes_max)
-    return bool(skipped)
 
 
 def _result(line: bytes | None, rules: IntakeRules, now_ms: int) -> dict[str, bool | str | None]:

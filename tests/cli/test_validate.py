@@ -9,7 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from streams.cli.validate import _lines, validate
+from streams.cli.ndjson import read_lines
+from streams.cli.validate import validate
 from streams.contracts.schemas import SCHEMAS_DIRECTORY
 from streams.intake.reasons import VALUE_BYTES_MAX
 from tests.intake.samples import ACCOUNT, FULL, HOUR_MS, NOW_MS, OTHER_ACCOUNT, intent
@@ -145,7 +146,7 @@ def test_line_beyond_the_limit_is_skipped_without_being_kept() -> None:
 
     longest = intent() + b" " * (VALUE_BYTES_MAX - len(intent()))
     stream = Watched(b"x" * 10_000_000 + b"\n" + longest + b"\r\n" + longest + b" \n" + b"{}\n" + b"y" * 300_000)
-    assert [(number, None if line is None else len(line)) for number, line in _lines(stream)] == [
+    assert [(number, None if line is None else len(line)) for number, line in read_lines(stream)] == [
         (1, None),
         (2, VALUE_BYTES_MAX),
         (3, VALUE_BYTES_MAX + 1),
