@@ -14,7 +14,8 @@ Each promise has a name, and a broken one is reported by it:
   "suspects do not mix with others", "a breaker that is not closed lets one intent out at a time";
 - an operator decides: "what is held is never sent again by us", "what is unresolved may have been sent", "nothing is
   sent for an account that is paused";
-- requests keep their limits: "no window holds more than its limit", "a batch has its bounds", "a lane has its bounds",
+- requests keep their limits: "no window holds more than its limit", "repetitions have a budget",
+  "a batch has its bounds", "a lane has its bounds",
   "no request leaves without a commit that has confirmed the lease", "what is over is not sent";
 - the order holds: "a batch is journaled before its POST", "intents of a pair do not overtake", "the offset never goes
   back", "nobody commits for a partition that is not theirs";
@@ -34,6 +35,7 @@ from streams.lane.actions import Outcomes, Write
 from streams.lane.breaker import REJECTED_MAX
 from streams.lane.options import LaneOptions
 from streams.lane.verdict import RecordState
+from tests.lane.simulation.repetitions import Repetitions
 from tests.lane.simulation.virtual_time import MachineClock, VirtualTime
 
 # A request leaves only if a commit whose offsets were sent less than this ago has confirmed the lease.
@@ -119,6 +121,7 @@ class Audit:
         self._first_untaken: dict[str, Place] = {}
         self._predecessors: defaultdict[tuple[str, str, str], list[Known]] = defaultdict(list)
         self._packer = Packer()
+        self._repetitions = Repetitions()
         self._open = 0
         self._rejected: Counter[str] = Counter()
         self._accepted_parts: set[str] = set()
@@ -300,6 +303,8 @@ class Audit:
     ) -> None:
         """A POST leaves a worker: the only one of its lane or not. ``entry`` is the batch as its lane knows it."""
         self.leaves(worker)
+        within = self._repetitions.posted(worker, account_id, ref, self._time.now_s)
+        demand(within, "repetitions have a budget", (worker, account_id))
         demand(not self._paused.get((worker, account_id)), "nothing is sent for an account that is paused", account_id)
         doubtful = (worker, account_id) in self._in_doubt
         demand(alone or not doubtful, "after an ambiguity one POST at a time", account_id)
@@ -351,8 +356,9 @@ class Audit:
         for one in held:
             self.intents[one.row.source_offset].running -= 1
 
-    def told(self, worker: str, account_id: str, held: Iterable[Held], answer: str) -> None:
+    def told(self, worker: str, account_id: str, ref: str, held: Iterable[Held], answer: str) -> None:
         """A worker was told what has become of its POST."""
+        self._repetitions.told(worker, account_id, ref, answer)
         if answer == "ambiguous":
             self._in_doubt.add((worker, account_id))
         elif answer == "accepted":

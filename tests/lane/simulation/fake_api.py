@@ -5,9 +5,9 @@ a POST and to a mint is a status and a body: what that means is read by the clas
 """
 
 import random
-from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from email.utils import formatdate
 
 import orjson
 
@@ -21,12 +21,13 @@ from streams.lane.verdict import (
     TokenVerdict,
 )
 from streams.truecaller.classify import Answer, Handed, NoAnswer, classify_check, classify_mint, classify_post
-from tests.lane.simulation.audit import Audit, demand
+from streams.truecaller.rate_limit import Exhausted
+from tests.lane.simulation.audit import Audit
+from tests.lane.simulation.nature import Limits
 from tests.lane.simulation.virtual_time import VirtualTime
 from tests.lane.simulation.weather import Weather, pick
 
 POST_DEADLINE_S = 30.0
-TOKEN_LIFE_S = 3600.0
 NOT_APPLIED = frozenset({429})
 
 Reply = Answer | NoAnswer
@@ -60,40 +61,17 @@ class Record:
 
 
 class FakeApi:
-    """``requests_max`` per token and minute, ``mints_max`` per account and half an hour."""
+    """It asks ``limits`` about every request that arrives."""
 
-    def __init__(
-        self, time: VirtualTime, rng: random.Random, audit: Audit, weather: Weather, requests_max: int, mints_max: int
-    ) -> None:
+    def __init__(self, time: VirtualTime, rng: random.Random, audit: Audit, weather: Weather, limits: Limits) -> None:
         self.weather = weather
         self.forsaken: str | None = None
         self.batches: dict[str, list[Record]] = {}
         self._time = time
         self._rng = rng
         self._audit = audit
-        self._requests_max = requests_max
-        self._mints_max = mints_max
-        self._tokens: dict[str, int] = {}
-        self._granted_to: dict[str, str] = {}
-        self._requests: defaultdict[str, deque[int]] = defaultdict(deque)
-        self._mints: defaultdict[str, deque[int]] = defaultdict(deque)
+        self._limits = limits
         self._named = 0
-
-    # -- limits
-
-    def _arrives(self, account_id: str, token: str) -> bool:
-        """Count a request of a token; whether the token is good."""
-        demand(self._granted_to[token] == account_id, "a token serves its own account", token)
-        self._count(self._requests[token], 60, self._requests_max, token)
-        granted_us = self._tokens.get(token)
-        return granted_us is not None and self._time.now_us < granted_us + TOKEN_LIFE_S * 1e6
-
-    def _count(self, times: deque[int], window_s: int, count_max: int, what: str) -> None:
-        now_us = self._time.now_us
-        while times and times[0] <= now_us - window_s * 1_000_000:
-            times.popleft()
-        times.append(now_us)
-        demand(len(times) <= count_max, "no window holds more than its limit", (len(times), what, window_s))
 
     def _latencies(self) -> tuple[float, float]:
         there, back = self._rng.uniform(*self.weather.latency_s), self._rng.uniform(*self.weather.latency_s)
@@ -106,7 +84,12 @@ class FakeApi:
         return fault
 
     def _later(self) -> Answer:
-        return Answer(429, b"{}", retry_after=self._rng.choice(["2", "45", "90"]))
+        now_s = self._time.wall_ms / 1000
+        server_s = now_s + self._rng.choice([0.0, -3600.0, 3600.0])
+        date, later = (formatdate(at_s, usegmt=True) for at_s in (server_s, server_s + 30.0))
+        wish = self._rng.choice(["0", "0", "2", "45", "90", later, None])
+        exhausted = Exhausted(self._rng.choice([5.0, server_s + 20.0])) if wish is None else None
+        return Answer(429, b"{}", retry_after=wish, date=date, exhausted=exhausted, received_at_s=now_s)
 
     # -- tokens
 
@@ -119,7 +102,7 @@ class FakeApi:
             if fault == "unreachable":
                 replies.append(UNREACHABLE)
                 return
-            self._count(self._mints[account_id], 1800, self._mints_max, account_id)
+            self._limits.minting(account_id)
             replies.append(self._granted(fault, account_id))
 
         self._time.call_in(there_s, arrive)
@@ -132,8 +115,7 @@ class FakeApi:
             return REFUSALS[fault]
         self._named += 1
         token = f"token-{self._named:04}"
-        self._tokens[token] = self._time.now_us
-        self._granted_to[token] = account_id
+        self._limits.granted(account_id, token)
         return NO_ANSWER if fault == "cut" else Answer(200, orjson.dumps({"token": token}))
 
     # -- batches
@@ -148,8 +130,8 @@ class FakeApi:
         def arrive() -> None:
             if fault == "unreachable":
                 replies.append(UNREACHABLE)
-            elif not self._arrives(account_id, token):
-                replies.append(REFUSALS["unauthorised"])
+            elif (judged := self._limits.request(account_id, token)) != "fair":
+                replies.append(REFUSALS[judged])
             else:
                 replies.append(self._taken(fault, token, held))
 
@@ -158,7 +140,7 @@ class FakeApi:
 
     def _taken(self, fault: str, token: str, held: Sequence[Held]) -> Reply:
         if fault in {"unauthorised", "token_unread"}:
-            self._tokens.pop(token)
+            self._limits.revoke(token)
         if fault in {"fair", "cut", "untracked", "late", "refused"} and (reply := self._refused(fault, held)):
             return reply
         batch_id = ""
@@ -166,12 +148,13 @@ class FakeApi:
             batch_id = self._apply(held)
         elif fault == "late":
             self._time.call_in(self._rng.uniform(0, 4.0), lambda: self._apply(held))
-        return self._answered(fault, batch_id)
+        return self._answered(fault, batch_id, token)
 
-    def _answered(self, fault: str, batch_id: str) -> Reply:
+    def _answered(self, fault: str, batch_id: str, token: str) -> Reply:
         match fault:
             case "fair":
-                return Answer(200, orjson.dumps({"batch_id": batch_id, "message": "accepted"}))
+                body = orjson.dumps({"batch_id": batch_id, "message": "accepted"})
+                return Answer(200, body, exhausted=self._limits.left(token))
             case "answer_cut":
                 return Answer(200, orjson.dumps({"batch_id": batch_id})[:9], flaw="answer_cut")
             case "untracked":
@@ -226,8 +209,8 @@ class FakeApi:
         def arrive() -> None:
             if fault == "unreachable":
                 verdicts.append(classify_check(UNREACHABLE, batch_id))
-            elif not self._arrives(account_id, token):
-                verdicts.append(classify_check(REFUSALS["unauthorised"], batch_id))
+            elif (judged := self._limits.request(account_id, token)) != "fair":
+                verdicts.append(classify_check(REFUSALS[judged], batch_id))
             else:
                 verdicts.append(self._told(fault, token, batch_id))
 
@@ -236,13 +219,15 @@ class FakeApi:
 
     def _told(self, fault: str, token: str, batch_id: str) -> CheckVerdict:
         if fault in {"unauthorised", "token_unread"}:
-            self._tokens.pop(token)
+            self._limits.revoke(token)
         if fault in REFUSALS:
             reply = self._later() if fault == "throttled" and self._rng.random() < 0.5 else REFUSALS[fault]
             return classify_check(reply, batch_id)
         records = [self._status(record) for record in self.batches[batch_id]]
         self._rng.shuffle(records)
-        return Statuses(tuple(records[1:] if fault == "incomplete" else records))
+        exhausted = self._limits.left(token)
+        for_s = exhausted.for_s(0.0) if exhausted else None
+        return Statuses(tuple(records[1:] if fault == "incomplete" else records), for_s)
 
     def _status(self, record: Record) -> RecordStatus:
         row = record.held.row

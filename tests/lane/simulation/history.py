@@ -7,6 +7,7 @@ from collections.abc import Callable
 from tests.lane.simulation.audit import Audit, Violation, demand
 from tests.lane.simulation.broker import Broker
 from tests.lane.simulation.fake_api import FakeApi
+from tests.lane.simulation.nature import Limits, draw_nature
 from tests.lane.simulation.shell import Worker
 from tests.lane.simulation.surroundings import Surroundings
 from tests.lane.simulation.traffic import ParcelLog
@@ -39,7 +40,9 @@ class History:
         options, weather = draw_refusals(random.Random(f"refusals of {seed}"), options, draw_weather(rng))
         self.audit = Audit(self.time, options)
         requests_max, mints_max = options.requests_per_minute_per_token, options.token_mints_per_30_min
-        self.api = FakeApi(self.time, random.Random(rng.random()), self.audit, weather, requests_max, mints_max)
+        nature = draw_nature(random.Random(f"nature of {seed}"))
+        limits = Limits(self.time, self.audit, nature, requests_max, mints_max)
+        self.api = FakeApi(self.time, random.Random(rng.random()), self.audit, weather, limits)
         self.log = ParcelLog(random.Random(rng.random()), self.audit, rng.randint(1, 4))
         if weather.forsaken is not None:
             self.api.forsaken = self.log.accounts[weather.forsaken]

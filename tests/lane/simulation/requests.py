@@ -128,7 +128,7 @@ class Requests:
 
         def posted(verdict: PostVerdict) -> None:
             if self._answered(account_id, action, verdict):
-                audit.told(worker.name, account_id, action.held, verdict_name(verdict))
+                audit.told(worker.name, account_id, action.batch_ref, action.held, verdict_name(verdict))
                 batches = set(lane.batches)
                 write = answers.posted(lane, action.batch_ref, verdict, sent_ms, worker.now())
                 audit.seen["divided"] += len(lane.batches.keys() - batches) > 1

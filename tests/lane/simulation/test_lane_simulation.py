@@ -15,6 +15,7 @@ from streams.lane.carry import Carry
 from streams.lane.correlate import Match, Told
 from streams.lane.instant import Instant
 from streams.lane.lane import Lane
+from streams.lane.mints import Mints
 from streams.lane.offsets import PartitionOffset
 from streams.lane.pace import Pace
 from streams.lane.reading import Reading
@@ -164,6 +165,11 @@ def no_flag_after_a_crash(monkeypatch):
 
 def crash_forgets_what_was_sent(monkeypatch):
     monkeypatch.setattr(Pace, "restore", lambda self, ended_s: None)
+
+
+def crash_forgets_what_was_minted(monkeypatch):
+    owners_come_and_go(monkeypatch)
+    monkeypatch.setattr(Mints, "restore", lambda self, entry, now: None)
 
 
 def slot_freed_when_the_request_ends(monkeypatch):
@@ -444,6 +450,7 @@ def carry_not_restored(monkeypatch):
                 ),
             ),
             (crash_forgets_what_was_sent, "no window holds more than its limit"),
+            (crash_forgets_what_was_minted, "no window holds more than its limit"),
             (slot_freed_when_the_request_ends, "no window holds more than its limit"),
             (released_for_ever, "no window holds more than its limit"),
             (

@@ -157,4 +157,5 @@ def draw_bounds(rng: random.Random, options: LaneOptions) -> tuple[LaneOptions, 
     """How long a cursor may be, how much all lanes together may hold, and how long the others wait for one of them."""
     bounded = replace(options, cursor_runs_max=rng.choice([1, 4, 4096]), carry_records_max=rng.choice([1, 3, 100]))
     room = Room(rng.choice([12, 30, 10_000, 10_000]))
-    return bounded, room, rng.choice([Patience(), Patience(seconds=2.0), Patience(offsets=3)])
+    patience = rng.choice([Patience(), Patience(seconds=2.0), Patience(offsets=3)])
+    return replace(bounded, tokens_max=rng.choice([1, rng.randint(2, 9), 10, 10])), room, patience
