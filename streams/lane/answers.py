@@ -195,7 +195,7 @@ def checked(lane: LaneState, ref: str, verdict: CheckVerdict, sent_ms: int, now:
             held = batch.unsettled(lane.tools.packer)
             correlation = correlate(held, records)
             if correlation.complete or now.boot_s >= lane.checks.deadline_of(batch):
-                lane.checks.times.learn(now.boot_s - batch.accepted_s)
+                lane.checks.times.learn(now.boot_s - batch.accepted_s, batch.checks + 1)
                 lane.end(batch, from_statuses(batch, held, correlation), write)
                 return write
         case Reauthenticate():

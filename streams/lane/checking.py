@@ -26,13 +26,19 @@ _WEIGHT = 0.2
 
 @dataclass(slots=True)
 class CheckTimes:
-    """Learns how long batches of one account take (an exponentially weighted average, in seconds)."""
+    """Learns how long batches of one account take, and how many checks (exponentially weighted averages)."""
 
     usual_s: float = FIRST_CHECK_S
+    usual_checks: float = 1.0
 
-    def learn(self, took_s: float) -> None:
-        """A batch was complete ``took_s`` after it had been accepted, as far as we know."""
+    def learn(self, took_s: float, checks: int) -> None:
+        """A batch was complete ``took_s`` after it had been accepted, as far as ``checks`` checks could tell."""
         self.usual_s += _WEIGHT * (took_s - self.usual_s)
+        self.usual_checks += _WEIGHT * (checks - self.usual_checks)
+
+    def requests(self) -> float:
+        """How many requests a batch costs: its POST and its checks."""
+        return 1.0 + self.usual_checks
 
     def first_s(self) -> float:
         """Seconds from acceptance to the first check."""

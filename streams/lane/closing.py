@@ -1,10 +1,27 @@
 """When the window of a lane gives a batch, and which of its intents are in it.
 
-What must stay true: an intent that could not be answered before its call ends is never in a batch; it leaves the window
-with its outcome instead.
-"""
+The API counts requests, not records: a batch should be as full as it can be without its intents waiting for that longer
+than they must. The oldest intent always waits for company for the *linger*. A batch that is not full then waits until
+the *gap* since the last POST is over, which is ``r`` over the rate of :mod:`streams.lane.spread`; ``r`` is how many
+requests a batch costs, as learned: its POST and, where statuses are checked, its checks. In figures, for one token of
+60 requests a minute and r = 1:
 
-import math
+- Low traffic does not wait beyond the linger: where the minute is hardly used, the gap is shorter than the spacing of
+  the token's requests anyway (30 s / (60 - 12) = 0.63 s).
+- A fifth of the slots is kept in reserve. So steady traffic sends a batch every 1.25 s, whatever its size, without
+  waves; an intent waits for at most that. From four fifths of the load on a batch is full before the gap is over (500
+  records at 400 a second take 1.25 s), and no small one is sent any more.
+- Where a call's effective deadline is less than a second away nothing is held in reserve, and the gap is 1 s.
+- A status check that is overdue says that slots are scarce: such a batch waits until it is full, or as long as it may.
+- No gap is longer than :data:`GAP_MAX` even spacings (5 s): so small batches cost a fifth of the slots at the worst.
+
+A *full* batch leaves as soon as there is a slot; only where more has been used than the minute gives, it leaves room
+for the next one, at the rate without a reserve and with r = 1. Status checks go by the same gap since the last request
+of either kind.
+
+What must stay true: an intent that could not be answered before its call ends is never in a batch; it leaves the window
+with its outcome instead. The gap only says when at the earliest: the limits are kept by :mod:`streams.lane.pace`.
+"""
 
 from streams.contracts.journal import BatchEntry, BatchState, Held
 from streams.contracts.outcome import Status
@@ -12,44 +29,75 @@ from streams.lane.actions import Action, Outcomes, Write
 from streams.lane.batch import Batch, Phase
 from streams.lane.instant import Instant
 from streams.lane.settle import EXPIRED
+from streams.lane.spread import Supply, supply
 from streams.lane.state import LaneState
 
-# A fifth of a minute's slots: below, requests are too scarce to be spent on small batches.
-SCARCE_SHARE = 0.2
+# Small batches leave a fifth of a minute's slots to what cannot wait.
+RESERVE_SHARE = 0.2
 
-# An intent whose effective deadline is nearer than this no longer waits for company.
+# An intent whose effective deadline is nearer than this does not wait for more company than that of its linger.
 URGENT_MS = 1000
+
+# A check that has waited this long has done so for want of a request, not for its turn.
+OVERDUE_S = 5.0
+
+# The longest gap before a batch that is not full, and before anything else, in even spacings (a minute over its slots).
+GAP_MAX = 5.0
+GAP_MAX_FULL = 2.0
 
 # Where a cursor is too ragged, so many batches are filled in the order of places: finding them costs a look at all.
 HASTENED_BATCHES = 20
 
-# Expired intents leave the window this often at most, and rarer where it is so long that looking through it costs.
+# Expired intents leave the window this often at most, and so many at a time; more of them leave a little later.
 SWEEP_S = 1.0
-SWEEP_INTENTS_PER_S = 20_000
+SWEEP_INTENTS_MAX = 5_000
+SWEEP_AGAIN_S = 0.1
 
 
 def ready_at(lane: LaneState, now: Instant) -> float:
-    """When the window should leave (``boot_s``), provided there is a slot. Something must be sendable."""
+    """When the window should leave (``boot_s``), or when to look again. Something must be sendable."""
+    options, slots = lane.options, _supply(lane, now)
     if lane.window.sendable >= lane.records_max(now):
-        return now.boot_s
+        return slots.next_at(lane.posted_s, GAP_MAX_FULL)
     deadline_ms = lane.window.first_deadline_ms()
     assert deadline_ms is not None, "only asked while something is sendable"
-    lingered = lane.window.since_s + lane.options.linger_ms / 1000
-    return max(lingered, min(now.boot_of(deadline_ms - URGENT_MS), _plenty_at(lane, now)))
+    lingered_s = lane.window.since_s + options.linger_ms / 1000
+    cost = 1.0 if options.statuses == "none" else lane.checks.times.requests()
+    overdue = lane.checks.due.first_at() < now.boot_s - OVERDUE_S
+    reserve = 1.0 if overdue else RESERVE_SHARE
+    company_s = slots.next_at(lane.posted_s, GAP_MAX, cost=cost, reserve=reserve)
+    urgent_s = max(now.boot_of(deadline_ms - URGENT_MS), slots.next_at(lane.posted_s, GAP_MAX, cost=cost))
+    return max(lingered_s, min(company_s, urgent_s))
 
 
-def _plenty_at(lane: LaneState, now: Instant) -> float:
-    """When requests are plentiful enough for a small batch; infinity if only an event can bring that about."""
-    if lane.checks.due.first_at() < now.boot_s:
-        return float("inf")
-    count = math.ceil(SCARCE_SHARE * lane.options.requests_per_minute_per_token)
-    return min((token.pace.free_at(count, now.boot_s) for token in lane.tokens.usable(now)), default=float("inf"))
+def part_at(lane: LaneState, now: Instant) -> float:
+    """When the next part of a refused batch should leave (``boot_s``), or when to look again: as if it were full."""
+    due_s = lane.parts.due.first_at()
+    return due_s if due_s > now.boot_s else _supply(lane, now).next_at(lane.posted_s, GAP_MAX_FULL)
+
+
+def check_at(lane: LaneState, now: Instant) -> float:
+    """When the next status check should be made (``boot_s``), or when to look again."""
+    next_s = lane.checks.next_at
+    return next_s if next_s > now.boot_s else _supply(lane, now).next_at(lane.requested_s, GAP_MAX_FULL)
+
+
+def _supply(lane: LaneState, now: Instant) -> Supply:
+    return supply([token.pace for token in lane.tokens.usable(now)], now.boot_s)
 
 
 def close(lane: LaneState, records_max: int, now: Instant, actions: list[Action]) -> tuple[Batch, Write] | None:
-    """Close a batch of so many intents at most; returns it with the write that its journal entry belongs to."""
+    """Close a batch of so many intents at most; returns it with the write that its journal entry belongs to.
+
+    Nothing of the window is left that is over. Where that is too much for one write, the batch has to wait a moment.
+    """
+    lane.sweep_at_s = float("-inf")
+    if over := sweep(lane, now):
+        actions.extend(over)
+        if lane.sweep_at_s < now.boot_s + SWEEP_S:
+            return None
     _hasten(lane)
-    held = _still_wanted(lane, lane.window.take(records_max), now, actions)
+    held = lane.window.take(records_max, now.wall_ms)
     if not held:
         return None
     entry = BatchEntry(lane.options.account_id, BatchState.UNSENT, len(held), lane.options.policy)
@@ -69,22 +117,12 @@ def _hasten(lane: LaneState) -> None:
         lane.window.hasten(lane.carry.oldest(count))
 
 
-def _still_wanted(lane: LaneState, taken: list[Held], now: Instant, actions: list[Action]) -> list[Held]:
-    ends_by_ms = now.wall_ms + lane.options.expiry_margin_ms
-    over = [one for one in taken if one.row.ends_at <= ends_by_ms]
-    if not over:
-        return taken
-    actions.append(expired(lane, over))
-    lane.window.settled(over)
-    return [one for one in taken if one.row.ends_at > ends_by_ms]
-
-
 def sweep(lane: LaneState, now: Instant) -> list[Write]:
     """Let those leave the window whose time is over, unless that was done a moment ago."""
     if now.boot_s < lane.sweep_at_s:
         return []
-    lane.sweep_at_s = now.boot_s + max(SWEEP_S, len(lane.window) / SWEEP_INTENTS_PER_S)
-    over = lane.window.expire(now.wall_ms + lane.options.expiry_margin_ms)
+    over = lane.window.expire(now.wall_ms + lane.options.expiry_margin_ms, SWEEP_INTENTS_MAX)
+    lane.sweep_at_s = now.boot_s + (SWEEP_S if len(over) < SWEEP_INTENTS_MAX else SWEEP_AGAIN_S)
     return [expired(lane, over)] if over else []
 
 

@@ -64,9 +64,9 @@ class Lane(LaneState):
     def _wanted_at(self, now: Instant) -> float:
         if self.breaker.cause is not None:
             return probing.wanted_at(self)
-        wanted_at_s = self.checks.next_at
+        wanted_at_s = closing.check_at(self, now)
         if self._may_post():
-            wanted_at_s = min(wanted_at_s, self.retries.first_at(), self.parts.due.first_at())
+            wanted_at_s = min(wanted_at_s, self.retries.first_at(), closing.part_at(self, now))
             if self.window.sendable:
                 wanted_at_s = min(wanted_at_s, max(self._room_at(), closing.ready_at(self, now)))
         return wanted_at_s
@@ -79,18 +79,22 @@ class Lane(LaneState):
             return None
         if self.breaker.cause is not None:
             return self._probe(now, token, actions)
-        if self._checks_first and (check := self._due_check(now, token)):
-            return check
+        check_now = closing.check_at(self, now) <= now.boot_s
+        if self._checks_first and check_now:
+            return self._due_check(now, token)
         if self._may_post() and (write := self._next_post(now, token, actions)):
             return write
-        return self._due_check(now, token)
+        return self._due_check(now, token) if check_now else None
 
     def _next_post(self, now: Instant, token: Token, actions: list[Action]) -> Write | None:
         if write := self._due_retry(self.retries, now, token):
             return write
-        if not self.parts.yields and (write := self._due_retry(self.parts.due, now, token)):
+        part_now = closing.part_at(self, now) <= now.boot_s
+        if part_now and not self.parts.yields and (write := self._due_retry(self.parts.due, now, token)):
             return write
-        return self._next_batch(now, token, actions) or self._due_retry(self.parts.due, now, token)
+        if write := self._next_batch(now, token, actions):
+            return write
+        return self._due_retry(self.parts.due, now, token) if part_now else None
 
     def _probe(self, now: Instant, token: Token, actions: list[Action]) -> Action | None:
         match probing.choose(self, now):
@@ -156,6 +160,7 @@ class Lane(LaneState):
         self.tokens.take(token, now)
         self.tokens.minting.demand.add(batch.unsettled_count / self.options.records_max, now.boot_s)
         self.retry_budget.sent(now.boot_s, again=batch.again)
+        self.posted_s = self.requested_s = now.boot_s
         self._posting += 1
         write.entries.append(batch.journaled())
         return self._awaited_write(write, batch.ref)
@@ -195,6 +200,7 @@ class Lane(LaneState):
         batch = self.checks.start(now.boot_s)
         if batch is None:
             return None
+        self.requested_s = now.boot_s
         assert batch.entry.batch_id is not None, "a batch without a name is not checked"
         batch.token = token.ordinal
         self.tokens.take(token, now)

@@ -11,6 +11,7 @@ and every minute without one gives back a twentieth of the limit. So a server th
 asked for about 85 % of what it takes, and one that was wrongly strict once has its whole rate back within six minutes.
 """
 
+from bisect import bisect_right
 from collections import deque
 
 WINDOW_S = 60.0
@@ -63,6 +64,10 @@ class Pace:
     def free(self, now_s: float) -> int:
         """Slots that are not taken, whether or not the spacing lets one leave now."""
         return max(0, self.learned(now_s) - self.used(now_s))
+
+    def free_by(self, when_s: float, now_s: float) -> int:
+        """Slots that will be free at ``when_s`` if nothing more is taken and nothing that runs has ended by then."""
+        return self.free(now_s) + bisect_right(self._ended, when_s - WINDOW_S)
 
     def free_at(self, count: int, now_s: float) -> float:
         """When ``count`` slots will be free if nothing more is taken; infinity while running requests hold them."""

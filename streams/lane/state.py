@@ -76,6 +76,7 @@ class LaneState:
         self.size_limit = options.records_max
         self.size_limit_until_s = float("-inf")
         self.sweep_at_s = float("-inf")
+        self.posted_s = self.requested_s = float("-inf")
         self._serial = 0
         self._awaited: dict[int, str | None] = {}
         self._take_over_serial = 0

@@ -1,48 +1,63 @@
 """The intents waiting in a lane, in the order in which they should leave.
 
-Order is by effective deadline: the start of the call plus an allowance by priority. Two intents of one pair
-(caller, receiver) never overtake each other: a later one stays behind until its predecessor is settled, and hands its
-earlier deadline forward, so that a patient predecessor does not hold up an urgent successor. So a batch never holds
-two intents of a pair.
+Order is by effective deadline: the start of the call plus an allowance by priority. Where the first is late, there is
+too little for all: from then on each class gets its share of every batch (:mod:`streams.lane.shares`), in the order of
+its own deadlines, and a call that is far ahead only gets what the near ones leave.
+
+Two intents of one pair (caller, receiver) never overtake each other: a later one stays behind until its predecessor is
+settled. It hands its earlier deadline and its higher class forward, so that a patient predecessor does not hold up an
+urgent successor. So a batch never holds two intents of a pair.
 """
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from streams.contracts.journal import Held, Place
 from streams.contracts.parcel import Priority
+from streams.lane.endings import Endings
+from streams.lane.shares import CLASSES, Shares
 
 Pair = tuple[str, str]
 
 # Before every effective deadline.
 _HASTENED = -1
 
+# Under overload a call further ahead than this waits until there is room that no nearer call of any class wants:
+# an important campaign for this evening does not cost anybody who is called now.
+NEAR_MS = 300_000
 
-# A position in the queue: effective deadline, number of arrival, `boot_s` of the intent's arrival, the intent. A plain
-# tuple, because one is made for every intent there is.
-Waiting = tuple[int, int, float, Held]
+# Entries that are no longer true are left in the queues until there are more of them than of the others.
+_SUPERSEDED_MIN = 1000
+
+# Where more than two full batches are sendable, nothing waits for company, and since when does not matter.
+_COMPANY_MAX = 1000
+
+# A position in the queue: effective deadline, number of arrival, `boot_s` of the intent's arrival, the intent, its
+# class. A plain tuple, because one is made for every intent there is.
+Waiting = tuple[int, int, float, Held, int]
 
 
 class Window:
     """The waiting intents of one account. Times in ``_ms`` are epoch milliseconds, those in ``_s`` are ``boot_s``.
 
-    No waiting intent ends before ``ends_first_ms``. ``since_s`` is when the sendable intent arrived that has waited
-    longest; it may be too early while more is sendable than was last taken, for then nothing waits for company. Both
-    are infinity where nothing waits.
+    ``since_s`` is when the sendable intent arrived that has waited longest; it may be too early while more is sendable
+    than was last taken, for then nothing waits for company. It is infinity where nothing waits.
     """
 
     def __init__(self, priority_offsets_ms: Mapping[Priority, int]) -> None:
-        self._offsets_ms = dict(priority_offsets_ms)
-        self._queue: list[Waiting] = []
+        self._offsets_ms = [priority_offsets_ms[priority] for priority in CLASSES]
+        self._ranks = {priority: (rank, self._offsets_ms[rank]) for rank, priority in enumerate(CLASSES)}
+        self._queues: list[list[Waiting]] = [[] for _ in CLASSES]
+        self._shares = Shares()
         self._arrivals = 0
-        # Every unsettled pair: its leader where that waits in the queue, None where it travels in a batch.
+        # Every unsettled pair: its leader where that waits in a queue, None where it travels in a batch.
         self._leaders: dict[Pair, Waiting | None] = {}
         self._successors: dict[Pair, deque[tuple[float, Held]]] = {}
         self._successors_count = 0
-        self.ends_first_ms = float("inf")
+        self._endings = Endings()
         self.since_s = float("inf")
-        # Queue entries whose intent has meanwhile been queued again under an earlier deadline.
+        # Queue entries whose intent has left since, or has been queued again with an earlier deadline.
         self._superseded: set[int] = set()
 
     def __len__(self) -> int:
@@ -51,87 +66,153 @@ class Window:
     @property
     def sendable(self) -> int:
         """Intents that could go into the next batch: all but those that wait for a predecessor."""
-        return len(self._queue) - len(self._superseded)
+        high, normal, low = self._queues
+        return len(high) + len(normal) + len(low) - len(self._superseded)
+
+    @property
+    def ends_first_ms(self) -> float:
+        """No waiting intent ends before; infinity where none waits."""
+        return self._endings.first_ms
 
     def first_deadline_ms(self) -> int | None:
         """The effective deadline of the intent that should leave first."""
-        queue, superseded = self._queue, self._superseded
-        while queue and queue[0][1] in superseded:
-            superseded.remove(heapq.heappop(queue)[1])
-        return queue[0][0] if queue else None
+        if self._superseded:
+            self._uncover()
+        return min((queue[0][0] for queue in self._queues if queue), default=None)
+
+    def _uncover(self) -> None:
+        """See to it that what stands first in a queue is true."""
+        superseded = self._superseded
+        for queue in self._queues:
+            while queue and queue[0][1] in superseded:
+                superseded.remove(heapq.heappop(queue)[1])
 
     def add(self, waiting: Iterable[Held], now_s: float) -> None:
         """Let intents wait, in order of places, each behind its predecessor if it has one."""
-        offsets_ms, leaders = self._offsets_ms, self._leaders
-        ends_first_ms = self.ends_first_ms
+        ranks, queues, leaders, endings = self._ranks, self._queues, self._leaders, self._endings
+        arrivals, noticed_below_ms = self._arrivals, endings.noticed_below_ms
         for held in waiting:
             row = held.row
-            ends_first_ms = min(ends_first_ms, row.ends_at)
+            if row.ends_at < noticed_below_ms:
+                endings.notice(held)
+                noticed_below_ms = endings.noticed_below_ms
             pair = (row.caller, row.receiver)
-            deadline_ms = row.starts_at + offsets_ms[row.priority]
+            rank, offset_ms = ranks[row.priority]
+            deadline_ms = row.starts_at + offset_ms
+            arrivals += 1
             if pair in leaders:
-                self._successors.setdefault(pair, deque()).append((now_s, held))
-                self._successors_count += 1
-                self._hurry(pair, deadline_ms)
+                self._arrivals = arrivals
+                self._follow(pair, held, deadline_ms, rank, now_s)
+                arrivals = self._arrivals
             else:
-                self._lead(pair, held, deadline_ms, now_s)
-        self.ends_first_ms = ends_first_ms
+                leader = leaders[pair] = (deadline_ms, arrivals, now_s, held, rank)
+                heapq.heappush(queues[rank], leader)
+                self.since_s = min(self.since_s, now_s)
+        self._arrivals = arrivals
 
-    def _lead(self, pair: Pair, held: Held, deadline_ms: int, since_s: float) -> None:
-        self._arrivals += 1
-        leader = self._leaders[pair] = (deadline_ms, self._arrivals, since_s, held)
-        self.since_s = min(self.since_s, since_s)
-        heapq.heappush(self._queue, leader)
-
-    def _hurry(self, pair: Pair, deadline_ms: int) -> None:
+    def _follow(self, pair: Pair, held: Held, deadline_ms: int, rank: int, now_s: float) -> None:
+        self._successors.setdefault(pair, deque()).append((now_s, held))
+        self._successors_count += 1
         leader = self._leaders[pair]
-        if leader is not None and deadline_ms < leader[0]:
-            _, arrival, since_s, held = leader
-            self._superseded.add(arrival)
-            self._lead(pair, held, deadline_ms, since_s)
+        if leader is not None and (deadline_ms < leader[0] or rank < leader[4]):
+            self._superseded.add(leader[1])
+            self._lead(pair, leader[3], min(deadline_ms, leader[0]), min(rank, leader[4]), leader[2])
 
-    def take(self, count_max: int) -> list[Held]:
+    def _lead(self, pair: Pair, held: Held, deadline_ms: int, rank: int, since_s: float) -> None:
+        self._arrivals += 1
+        leader = self._leaders[pair] = (deadline_ms, self._arrivals, since_s, held, rank)
+        self.since_s = min(self.since_s, since_s)
+        heapq.heappush(self._queues[rank], leader)
+
+    # -- leaving
+
+    def take(self, count_max: int, now_ms: int) -> list[Held]:
         """Remove up to ``count_max`` intents from the front. Their pairs stay unsettled until :meth:`settled`."""
-        taken: list[Held] = []
-        queue, superseded, leaders = self._queue, self._superseded, self._leaders
-        while queue and len(taken) < count_max:
-            _, arrival, _, held = heapq.heappop(queue)
-            if arrival in superseded:
-                superseded.remove(arrival)
-                continue
+        if self.sendable <= count_max:
+            taken = self._take_all()
+        else:
+            deadline_ms = self.first_deadline_ms()
+            assert deadline_ms is not None, "something is sendable"
+            taken = self._take_shares(count_max, now_ms) if deadline_ms <= now_ms else []
+            self._take_in_order(count_max, taken)
+        leaders = self._leaders
+        held_taken = [held for _, _, _, held, _ in taken]
+        for held in held_taken:
             row = held.row
             leaders[row.caller, row.receiver] = None
-            taken.append(held)
-        if len(queue) <= count_max:
-            self._find_since()
+        self._left()
+        return held_taken
+
+    def _take_all(self) -> list[Waiting]:
+        taken = sorted(self._live())
+        for queue in self._queues:
+            queue.clear()
+        self._superseded.clear()
         return taken
 
+    def _take_in_order(self, count_max: int, taken: list[Waiting]) -> None:
+        queues, superseded, pop = self._queues, self._superseded, heapq.heappop
+        while len(taken) < count_max:
+            first: list[Waiting] | None = None
+            for queue in queues:
+                if queue and (first is None or queue[0] < first[0]):
+                    first = queue
+            if first is None:
+                return
+            waiting = pop(first)
+            if waiting[1] in superseded:
+                superseded.remove(waiting[1])
+            else:
+                taken.append(waiting)
+
+    def _take_shares(self, count_max: int, now_ms: int) -> list[Waiting]:
+        queues, superseded, pop = self._queues, self._superseded, heapq.heappop
+        near_ms = [now_ms + NEAR_MS + offset_ms for offset_ms in self._offsets_ms]
+        taken: list[Waiting] = []
+        while len(taken) < count_max:
+            self._uncover()
+            near = [len(q) if q and q[0][0] <= until_ms else 0 for q, until_ms in zip(queues, near_ms, strict=True)]
+            if not any(near):
+                break
+            for rank, count in enumerate(self._shares.allot(count_max - len(taken), near)):
+                queue, until_ms, left = queues[rank], near_ms[rank], count
+                while left and queue and queue[0][0] <= until_ms:
+                    waiting = pop(queue)
+                    if waiting[1] in superseded:
+                        superseded.remove(waiting[1])
+                    else:
+                        taken.append(waiting)
+                        left -= 1
+                self._shares.give_back(rank, left)
+        return taken
+
+    # -- places that cost much to remember
+
     def hasten_oldest(self, count: int) -> None:
-        """Let the intents at the lowest places leave first, in the order of places, unless such are leaving already."""
+        """Let the intents at the lowest places leave first of their class, unless such are leaving already."""
         if self.first_deadline_ms() not in {None, _HASTENED}:
-            live = self._live()
-            self._hasten(live, heapq.nsmallest(count, live, key=lambda waiting: waiting[3].place))
+            self._hasten(heapq.nsmallest(count, self._live(), key=lambda waiting: waiting[3].place))
 
     def hasten(self, chosen: Iterable[Held]) -> None:
-        """Let these leave first, unless such are leaving already; those that wait for a predecessor go on waiting."""
+        """Let these leave first of their class, unless such are leaving already.
+
+        Those that wait for a predecessor go on waiting.
+        """
         if self.first_deadline_ms() not in {None, _HASTENED}:
             places = {held.place for held in chosen}
-            live = self._live()
-            self._hasten(live, [waiting for waiting in live if waiting[3].place in places])
+            self._hasten([waiting for waiting in self._live() if waiting[3].place in places])
 
-    def _hasten(self, live: list[Waiting], first: list[Waiting]) -> None:
-        if not first:
-            return
-        chosen = {arrival for _, arrival, _, _ in first}
-        self._rebuild([waiting for waiting in live if waiting[1] not in chosen])
-        for _, _, since_s, held in first:
-            self._lead((held.row.caller, held.row.receiver), held, _HASTENED, since_s)
+    def _hasten(self, first: list[Waiting]) -> None:
+        for _, arrival, since_s, held, rank in first:
+            self._superseded.add(arrival)
+            self._lead((held.row.caller, held.row.receiver), held, _HASTENED, rank, since_s)
+        self._forget_superseded()
 
     def below(self, place: Place) -> list[Held]:
         """All intents that wait at lower places, in no order."""
-        below = [held for _, _, _, held in self._live() if held.place < place]
-        below.extend(held for waiting in self._successors.values() for _, held in waiting if held.place < place)
-        return below
+        return [held for held in self._all() if held.place < place]
+
+    # -- pairs
 
     def travelling(self, held: Iterable[Held]) -> None:
         """Intents that a journaled batch already carries: their pairs are unsettled."""
@@ -142,7 +223,8 @@ class Window:
         """Intents that travelled are settled: the next of each pair may go."""
         leaders, successors = self._leaders, self._successors
         for one in held:
-            pair = (one.row.caller, one.row.receiver)
+            row = one.row
+            pair = (row.caller, row.receiver)
             if pair in successors:
                 self._promote(pair)
             else:
@@ -154,44 +236,78 @@ class Window:
         self._successors_count -= 1
         if not waiting:
             del self._successors[pair]
-        followers = (held, *(follower for _, follower in waiting))
-        deadline_ms = min(one.row.starts_at + self._offsets_ms[one.row.priority] for one in followers)
-        self._lead(pair, held, deadline_ms, since_s)
+        rows = [held.row, *(follower.row for _, follower in waiting)]
+        ranks = [self._ranks[row.priority] for row in rows]
+        deadline_ms = min(row.starts_at + offset_ms for row, (_, offset_ms) in zip(rows, ranks, strict=True))
+        self._lead(pair, held, deadline_ms, min(ranks)[0], since_s)
 
-    def expire(self, ends_by_ms: int) -> list[Held]:
-        """Remove all intents that end by then. Costs nothing while none can have ended."""
-        if self.ends_first_ms > ends_by_ms:
+    # -- expiry
+
+    def expire(self, ends_by_ms: int, count_max: int) -> list[Held]:
+        """Remove up to ``count_max`` intents that end by then, first ones first. Costs little while none has ended."""
+        if self._endings.first_ms > ends_by_ms:
             return []
-        expired = self._expire_successors(ends_by_ms)
-        live = self._live()
-        leading = [held for _, _, _, held in live if held.row.ends_at <= ends_by_ms]
-        self._rebuild([waiting for waiting in live if waiting[3].row.ends_at > ends_by_ms])
-        self.settled(leading)
-        ends = [held.row.ends_at for _, _, _, held in self._queue]
-        ends.extend(held.row.ends_at for waiting in self._successors.values() for _, held in waiting)
-        self.ends_first_ms = min(ends, default=float("inf"))
-        return expired + leading
-
-    def _expire_successors(self, ends_by_ms: int) -> list[Held]:
-        expired: list[Held] = []
-        for pair, waiting in list(self._successors.items()):
-            kept = deque(one for one in waiting if one[1].row.ends_at > ends_by_ms)
-            expired.extend(held for _, held in waiting if held.row.ends_at <= ends_by_ms)
-            if kept:
-                self._successors[pair] = kept
+        over = self._endings.over(ends_by_ms, count_max, self._waits, self._all)
+        leading: list[Held] = []
+        for held in over:
+            pair = (held.row.caller, held.row.receiver)
+            leader = self._leaders[pair]
+            if leader is not None and leader[3] is held:
+                self._superseded.add(leader[1])
+                leading.append(held)
             else:
-                del self._successors[pair]
-        self._successors_count -= len(expired)
-        return expired
+                self._drop_successor(pair, held)
+        # Only now: what is over hands nothing forward any more.
+        self.settled(leading)
+        self._forget_superseded()
+        self._left()
+        return over
+
+    def _left(self) -> None:
+        """Some have left the window."""
+        if self.sendable <= _COMPANY_MAX:
+            self._find_since()
+        if not self:
+            self._endings.forget()
+
+    def _waits(self, held: Held) -> bool:
+        pair = (held.row.caller, held.row.receiver)
+        leader = self._leaders.get(pair)
+        if leader is not None and leader[3] is held:
+            return True
+        return any(follower is held for _, follower in self._successors.get(pair, ()))
+
+    def _drop_successor(self, pair: Pair, held: Held) -> None:
+        waiting = self._successors[pair]
+        kept = deque(one for one in waiting if one[1] is not held)
+        self._successors_count -= 1
+        if kept:
+            self._successors[pair] = kept
+        else:
+            del self._successors[pair]
+
+    # -- housekeeping
+
+    def _all(self) -> Iterator[Held]:
+        for waiting in self._live():
+            yield waiting[3]
+        for successors in self._successors.values():
+            for _, held in successors:
+                yield held
 
     def _live(self) -> list[Waiting]:
-        return [waiting for waiting in self._queue if waiting[1] not in self._superseded]
+        superseded = self._superseded
+        if not superseded:
+            return [waiting for queue in self._queues for waiting in queue]
+        return [waiting for queue in self._queues for waiting in queue if waiting[1] not in superseded]
 
-    def _rebuild(self, live: list[Waiting]) -> None:
-        self._queue = live
-        self._superseded.clear()
-        heapq.heapify(self._queue)
-        self._find_since()
+    def _forget_superseded(self) -> None:
+        superseded = self._superseded
+        if len(superseded) > max(_SUPERSEDED_MIN, self.sendable):
+            self._queues = [[waiting for waiting in queue if waiting[1] not in superseded] for queue in self._queues]
+            for queue in self._queues:
+                heapq.heapify(queue)
+            superseded.clear()
 
     def _find_since(self) -> None:
-        self.since_s = min((since_s for _, _, since_s, _ in self._live()), default=float("inf"))
+        self.since_s = min((since_s for _, _, since_s, _, _ in self._live()), default=float("inf"))

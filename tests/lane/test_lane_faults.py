@@ -242,7 +242,7 @@ def test_a_token_that_worked_is_replaced_at_once():
     driven.offer([row(0, ends_at=START.wall_ms + 12 * HOUR_MS)])
     driven.answer(driven.post(1.0), Accepted("b-1"))
     driven.offer([row(1, ends_at=START.wall_ms + 12 * HOUR_MS)], offset=1)
-    driven.answer(driven.post(1.0), Reauthenticate("http_401"))
+    driven.answer(driven.post(2.0), Reauthenticate("http_401"))
     assert driven.lane.hold_until_s - driven.now.boot_s <= 1.0
 
 

@@ -31,7 +31,7 @@ def read(reading: Reading, lane: Lane, offset: int, count: int = 1, now=START) -
 
 def leave(reading: Reading, lane: Lane, count: int = 3) -> None:
     """So many intents leave the lane."""
-    held = lane.window.take(count)
+    held = lane.window.take(count, START.wall_ms)
     lane.window.settled(held)
     write = Write()
     lane.take(held, write)

@@ -186,7 +186,7 @@ def test_intents_that_are_read_again_are_dropped_and_their_pairs_still_travel():
     successor = driven.taken_over(after(5.0), minted_lane())
 
     assert successor.offer(rows, offset=7) == 2
-    posts = [successor.post(1.0), successor.post(1.0)]
+    posts = [successor.post(1.0), successor.post(2.0)]
     assert [[one.row.source_offset for one in post.held] for post in posts] == [[0], [2]]
 
 

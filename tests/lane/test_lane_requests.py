@@ -1,4 +1,4 @@
-"""What a lane asks for, and when: linger, fullness, scarcity, urgency, expiry, bounds."""
+"""What a lane asks for, and when: linger, fullness, expiry, bounds."""
 
 import pytest
 
@@ -81,43 +81,6 @@ def test_a_batch_and_its_cursor_are_journaled_before_its_post():
     driven.lane.durable(write.serial)
     (post,) = driven.lane.step(after(2.0))
     assert isinstance(post, Post)
-
-
-def scarce_lane():
-    """Ten requests a minute, nine of them just used: fewer than a fifth is left."""
-    driven = Driven(minted_lane(requests_per_minute_per_token=10, statuses="none"))
-    for number in range(9):
-        driven.offer([row(number)], offset=number)
-        driven.answer(driven.post(5.0), Accepted("b"))
-    driven.now = after(5.0, driven.now)
-    return driven
-
-
-def test_scarce_requests_wait_for_a_full_batch():
-    driven = scarce_lane()
-    driven.offer([row(100)], offset=100)
-    assert driven.step(2.0) == []
-    driven.offer([row(200 + number) for number in range(500)], offset=101)
-    assert len(driven.post().held) == 500
-
-
-def test_scarce_requests_do_not_wait_longer_than_they_are_scarce():
-    driven = scarce_lane()
-    driven.offer([row(100)], offset=100)
-    assert driven.step(1.0) == []
-    wait_s = waits_s(driven)
-    assert 1.0 < wait_s < 60.0
-    assert driven.step(wait_s - 0.01) == []
-    assert len(driven.post(0.02).held) == 1
-
-
-def test_an_urgent_intent_does_not_wait_for_company():
-    driven = scarce_lane()
-    soon = driven.now.wall_ms + 4000
-    driven.offer([row(100, starts_at=soon, ends_at=soon + MINUTE_MS, priority="high")], offset=100)
-    assert waits_s(driven) == pytest.approx(3.0)
-    assert driven.step(2.9) == []
-    assert len(driven.post(0.1).held) == 1
 
 
 def test_the_most_urgent_leave_first():

@@ -59,14 +59,16 @@ def test_the_servers_wish_is_kept_and_stretched_by_a_tenth_or_a_second(wish_s, l
 def test_the_first_check_follows_what_batches_usually_take():
     times = CheckTimes()
     assert times.first_s() == FIRST_CHECK_S
+    assert times.requests() == 2.0
     for _ in range(50):
-        times.learn(20.0)
+        times.learn(20.0, 3)
     assert times.first_s() == pytest.approx(20.0, rel=0.01)
+    assert times.requests() == pytest.approx(4.0, rel=0.01)
     for _ in range(50):
-        times.learn(0.0)
+        times.learn(0.0, 1)
     assert times.first_s() == FIRST_CHECK_MIN_S
     for _ in range(50):
-        times.learn(1000.0)
+        times.learn(1000.0, 9)
     assert times.first_s() == FIRST_CHECK_MAX_S
 
 

@@ -6,10 +6,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from streams.contracts.journal import Held, Place
 from streams.contracts.parcel import Priority
-from streams.lane.window import Window
-from tests.lane.making import START, held
+from streams.lane.shares import CLASSES
+from streams.lane.window import NEAR_MS, Window
+from tests.lane.making import MINUTE_MS, START, held
 
 OFFSETS_MS: dict[Priority, int] = {"high": 0, "normal": 30_000, "low": 300_000}
+NOW_MS = START.wall_ms
+MANY = 10_000
 
 
 class WindowMachine(RuleBasedStateMachine):
@@ -24,7 +27,7 @@ class WindowMachine(RuleBasedStateMachine):
         self.number = 0
         self.clock_s = 0.0
         self.since: dict[Place, float] = {}
-        self.hurried: dict[Place, int] = {}
+        self.hurried: dict[Place, tuple[int, int]] = {}
 
     @rule(
         intents=st.lists(
@@ -53,14 +56,31 @@ class WindowMachine(RuleBasedStateMachine):
         self.waiting.extend(added)
         self.hurry()
 
-    @rule(count=st.integers(1, 6))
-    def take(self, count):
-        expected = self.order()[:count]
-        taken = self.window.take(count)
-        assert taken == expected
+    @rule(count=st.integers(1, 6), minutes=st.integers(-10, 12))
+    def take(self, count, minutes):
+        now_ms = NOW_MS + minutes * MINUTE_MS
+        leaders = list(self.leaders().values())
+        in_order = self.order()
+        taken = self.window.take(count, now_ms)
+        assert len(taken) == min(count, len(leaders))
         assert len({self.pair(one) for one in taken}) == len(taken), "two intents of a pair share a batch"
+        late = bool(in_order) and self.deadline(in_order[0]) <= now_ms
+        if len(leaders) <= count or not late:
+            assert taken == in_order[:count]
+        else:
+            self.by_shares(leaders, taken, now_ms)
         self.remove(taken)
         self.travelling.extend(taken)
+
+    def by_shares(self, leaders, taken, now_ms):
+        """Each class in its own order, and no far call before a near one."""
+        for rank in range(len(CLASSES)):
+            mine = [one for one in leaders if self.rank(one) == rank]
+            gone = [self.deadline(one) for one in taken if self.rank(one) == rank]
+            left = [self.deadline(one) for one in mine if one not in taken]
+            assert max(gone, default=0) <= min(left, default=2**62)
+        near = [one for one in leaders if self.deadline(one) - self.offset_ms(one) <= now_ms + NEAR_MS]
+        assert set(near) <= set(taken) or set(taken) <= set(near)
 
     @precondition(lambda self: self.travelling)
     @rule(data=st.data())
@@ -74,12 +94,16 @@ class WindowMachine(RuleBasedStateMachine):
     @rule(minutes=st.integers(0, 12))
     def expire(self, minutes):
         ends_by_ms = START.wall_ms + minutes * 60_000
-        expired = self.window.expire(ends_by_ms)
-        expected = [one for one in self.waiting if one.row.ends_at <= ends_by_ms]
-        assert sorted(expired) == sorted(expected)
-        self.remove(expired)
-        self.gone += len(expired)
-        self.hurry()
+        expected = sorted(one for one in self.waiting if one.row.ends_at <= ends_by_ms)
+        expired: list[Held] = []
+        for most in (2, MANY):
+            some = self.window.expire(ends_by_ms, most)
+            assert len(some) == min(most, len(expected) - len(expired))
+            expired += some
+            self.remove(some)
+            self.gone += len(some)
+            self.hurry()
+        assert sorted(expired) == expected
 
     def remove(self, some):
         places = {one.place for one in some}
@@ -97,14 +121,23 @@ class WindowMachine(RuleBasedStateMachine):
                 leaders.setdefault(self.pair(one), one)
         return leaders
 
+    def hurry(self):
+        for one in self.leaders().values():
+            behind = [other.row for other in self.waiting if self.pair(other) == self.pair(one)]
+            deadlines = [row.starts_at + OFFSETS_MS[row.priority] for row in behind]
+            ranks = [CLASSES.index(row.priority) for row in behind]
+            deadline, rank = self.hurried.get(one.place, (2**62, 2**62))
+            self.hurried[one.place] = (min(deadline, *deadlines), min(rank, *ranks))
+
     def deadline(self, leader):
         """The earliest of its own and of all that ever waited behind it: what it took over it keeps."""
-        behind = [one.row for one in self.waiting if self.pair(one) == self.pair(leader)]
-        deadlines = [row.starts_at + OFFSETS_MS[row.priority] for row in behind]
-        return min([self.hurried.get(leader.place, 2**62), *deadlines])
+        return self.hurried[leader.place][0]
 
-    def hurry(self):
-        self.hurried.update({one.place: self.deadline(one) for one in self.leaders().values()})
+    def rank(self, leader):
+        return self.hurried[leader.place][1]
+
+    def offset_ms(self, leader):
+        return OFFSETS_MS[CLASSES[self.rank(leader)]]
 
     def order(self):
         """By effective deadline; for equal ones any order that the window chooses is right."""
@@ -114,7 +147,7 @@ class WindowMachine(RuleBasedStateMachine):
 
     def peek(self):
         live = sorted(self.window._live())
-        return [one for _, _, _, one in live]
+        return [waiting[3] for waiting in live]
 
     @invariant()
     def nothing_is_lost(self):
@@ -142,10 +175,14 @@ WindowMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=
 TestWindow = WindowMachine.TestCase
 
 
+def take(window, count, now_ms=NOW_MS):
+    return window.take(count, now_ms)
+
+
 def test_a_promoted_successor_has_waited_since_it_came():
     window = Window(OFFSETS_MS)
     window.add([held(0, receiver="r"), held(1, receiver="r")], 5.0)
-    (first,) = window.take(10)
+    (first,) = take(window, 10)
     assert window.since_s == float("inf"), "what waits for its predecessor is not sendable"
 
     window.settled([first])
@@ -160,28 +197,28 @@ def test_a_successor_in_a_hurry_hurries_its_predecessor():
         held(2, priority="normal"),
     )
     window.add([patient, other, urgent], 0.0)
-    assert window.take(10) == [patient, other]
+    assert take(window, 10) == [patient, other]
 
 
 def test_travelling_pairs_hold_back_what_is_read_again():
     window = Window(OFFSETS_MS)
     window.travelling([held(0, receiver="r")])
     window.add([held(1, receiver="r"), held(2)], 0.0)
-    assert window.take(10) == [held(2)]
+    assert take(window, 10) == [held(2)]
 
 
 def test_the_oldest_leave_first_when_hastened():
     window = Window(OFFSETS_MS)
     intents = [held(number, starts_at=START.wall_ms - number * 1000) for number in range(20)]
     window.add(intents, 0.0)
-    assert window.take(2) == [intents[19], intents[18]]
+    assert take(window, 2) == [intents[19], intents[18]]
 
     window.hasten_oldest(6)
     window.hasten_oldest(6)
-    assert window.take(3) == intents[:3]
+    assert take(window, 3) == intents[:3]
     window.add([held(20, starts_at=START.wall_ms - 60_000)], 0.0)
     window.hasten_oldest(6)
-    assert window.take(5) == [*intents[3:6], held(20, starts_at=START.wall_ms - 60_000), intents[17]]
+    assert take(window, 5) == [*intents[3:6], held(20, starts_at=START.wall_ms - 60_000), intents[17]]
 
 
 def test_a_hastened_leader_is_not_overtaken_and_keeps_its_successor():
@@ -189,6 +226,59 @@ def test_a_hastened_leader_is_not_overtaken_and_keeps_its_successor():
     first, second = held(0, receiver="r"), held(1, receiver="r")
     window.add([first, second], 0.0)
     window.hasten_oldest(1)
-    assert window.take(5) == [first]
+    assert take(window, 5) == [first]
     window.settled([first])
-    assert window.take(5) == [second]
+    assert take(window, 5) == [second]
+
+
+def test_a_predecessor_takes_over_the_class_of_its_successor():
+    window = Window(OFFSETS_MS)
+    late = {"starts_at": NOW_MS - 10 * MINUTE_MS}
+    patient, urgent = held(0, receiver="r", priority="low", **late), held(1, receiver="r", priority="high", **late)
+    others = [held(number, priority="high", **late) for number in range(10, 50)]
+    window.add([*others, patient, urgent], 0.0)
+    window.add([held(number, priority="low", **late) for number in range(50, 100)], 0.0)
+    assert patient in take(window, 44)
+
+
+def test_a_class_is_not_filled_up_with_calls_that_are_far_ahead():
+    window = Window(OFFSETS_MS)
+    evening = [held(number, starts_at=NOW_MS + 60 * MINUTE_MS, priority="high") for number in range(100)]
+    late = [held(number, starts_at=NOW_MS - MINUTE_MS) for number in range(100, 150)]
+    window.add([*evening, *late], 0.0)
+    assert set(take(window, 40)) < set(late)
+    taken = take(window, 40)
+    assert set(late) < {*taken, *evening, *late}
+    assert sum(one in late for one in taken) == 10, "what is left goes to those that have time"
+
+
+def test_shares_hold_where_all_classes_wait():
+    window = Window(OFFSETS_MS)
+    for rank, priority in enumerate(CLASSES):
+        first = 10_000 * rank
+        starts_at = NOW_MS - MINUTE_MS * 10
+        window.add([held(n, priority=priority, starts_at=starts_at) for n in range(first, first + 3000)], 0.0)
+    taken = [one for _ in range(6) for one in take(window, 500)]
+    assert [sum(one.row.priority == priority for one in taken) for priority in CLASSES] == [2400, 450, 150]
+
+
+def test_a_hastened_intent_stays_within_the_share_of_its_class():
+    window = Window(OFFSETS_MS)
+    soon = NOW_MS + MINUTE_MS
+    window.add([held(number, priority="low", starts_at=soon) for number in range(100)], 0.0)
+    window.add([held(number, priority="high", starts_at=soon) for number in range(100, 200)], 0.0)
+    window.hasten_oldest(100)
+    taken = take(window, 85)
+    assert [one.row.priority for one in taken].count("high") == 80
+
+
+def test_expiry_of_what_has_left_already_costs_and_tells_nothing():
+    window = Window(OFFSETS_MS)
+    intents = [held(number, ends_at=NOW_MS + 60_000 + number * 1000) for number in range(100)]
+    window.add(intents, 0.0)
+    assert window.expire(NOW_MS + 60_000, MANY) == intents[:1]
+    assert take(window, 60) == intents[1:61]
+    assert window.ends_first_ms <= intents[61].row.ends_at
+    assert window.expire(NOW_MS + 125_000, MANY) == intents[61:66]
+    assert take(window, 60) == intents[66:]
+    assert window.ends_first_ms == float("inf"), "nothing is kept of what has left"

@@ -94,7 +94,7 @@ def test_an_account_that_is_behind_is_told_at_once_and_once(play):
         assert shell.lane.paused
         assert len(answers(shell)) == 3
         again = [Message("parcels", 0, 3, key=ACCOUNT.encode(), value=encode_command(command("resume")))]
-        shell.lane.window.take(2)
+        shell.lane.window.take(2, 0)
         shell.partition.recall(Recalled(1, again, 4), read_clock())
         assert shell.lane.paused, "what was read again was applied before"
         assert len(answers(shell)) == 3

@@ -89,7 +89,7 @@ def test_a_full_lane_is_passed_over_and_recalled_without_a_gap():
     assert partition.reading.recall_from() is None, "there is no room"
 
     lane = partition.lanes[ACCOUNT].lane
-    lane.window.take(2)
+    lane.window.take(2, 0)
     written(partition, Place(10, 0), Place(10, 1))
     assert partition.reading.recall_from() == 11
     values = [value for one in parcels[1:] for value in encode_parcels(one)]

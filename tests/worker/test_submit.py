@@ -127,7 +127,7 @@ def test_what_a_full_lane_missed_is_read_again_when_there_is_room(keeping):
         log.publish(shell, 0, parcel(*rows(10)), parcel(*rows(3, 10)))
         log.publish(shell, 2, parcel(*rows(4, 13)))
         lane = shell.lane
-        held = lane.window.take(10)
+        held = lane.window.take(10, 0)
         write_of = expired(lane, held)
         shell.runner.submit(shell.partition.lanes[ACCOUNT], write_of, read_clock())
         await asyncio.sleep(2)  # virtual
@@ -170,7 +170,7 @@ def test_an_account_that_holds_the_offset_for_a_minute_falls_behind_and_catches_
         assert len(shell.lane.window) == 3
         await asyncio.sleep(2)  # virtual
         assert shell.partition.submitted_offset == 3
-        held = shell.lane.window.take(3)
+        held = shell.lane.window.take(3, 0)
         shell.runner.submit(shell.partition.lanes[ACCOUNT], expired(shell.lane, held), read_clock())
         await asyncio.sleep(2)  # virtual
         assert cursors(shell)[-1] == {**cursors(shell)[-1], "behind": False, "low": [3, 0]}
@@ -188,7 +188,7 @@ def test_the_offset_does_not_go_back_when_several_catch_up_together(play):
         for account in (ACCOUNT, OTHER_ACCOUNT):
             owned = shell.partition.lanes[account]
             shell.runner.fell_behind(owned, shell.partition.reading.fall_behind(owned.lane), read_clock())
-            shell.runner.submit(owned, expired(owned.lane, owned.lane.window.take(1)), read_clock())
+            shell.runner.submit(owned, expired(owned.lane, owned.lane.window.take(1, 0)), read_clock())
         log.publish(shell, 2, parcel(row(2), account=OTHER_ACCOUNT), parcel(row(3)))
         Recaller(shell.runner, log.open, log.block, log.starts_at).tend(shell.partition, read_clock())
         offsets = [unit.next_offset or 0 for unit in shell.committer.units if unit.next_offset is not None]
@@ -211,7 +211,7 @@ def test_an_error_of_recall_concerns_only_those_that_are_behind(keeping, error, 
         log.error = error
         log.publish(shell, 0, parcel(*rows(2)), parcel(*rows(2, 2)))
         shell.runner.submit(
-            shell.partition.lanes[ACCOUNT], expired(shell.lane, shell.lane.window.take(2)), read_clock()
+            shell.partition.lanes[ACCOUNT], expired(shell.lane, shell.lane.window.take(2, 0)), read_clock()
         )
         await asyncio.sleep(3.5)  # virtual
         assert bool(log.blocked) is blocks
@@ -251,7 +251,7 @@ def test_recall_ends_with_its_partition(keeping):
     async def story(shell, log):
         log.publish(shell, 0, parcel(*rows(2)), parcel(*rows(2, 2)))
         shell.runner.submit(
-            shell.partition.lanes[ACCOUNT], expired(shell.lane, shell.lane.window.take(2)), read_clock()
+            shell.partition.lanes[ACCOUNT], expired(shell.lane, shell.lane.window.take(2, 0)), read_clock()
         )
         shell.partition.draining = True
         await asyncio.sleep(3)  # virtual

@@ -198,8 +198,8 @@ def pairs_forgotten_by_a_crash(monkeypatch):
 def promoted_too_early(monkeypatch):
     take = Window.take
 
-    def hasty(self, count_max):
-        taken = take(self, count_max)
+    def hasty(self, count_max, now_ms):
+        taken = take(self, count_max, now_ms)
         self.settled(taken)
         return taken
 
@@ -321,7 +321,7 @@ def nothing_is_systemic(monkeypatch):
 
 def expired_too_early(monkeypatch):
     expire = Window.expire
-    monkeypatch.setattr(Window, "expire", lambda self, ends_by_ms: expire(self, ends_by_ms + 60_000))
+    monkeypatch.setattr(Window, "expire", lambda self, ends_by_ms, most: expire(self, ends_by_ms + 60_000, most))
 
 
 def never_full(monkeypatch):
