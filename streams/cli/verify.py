@@ -4,10 +4,7 @@ Decided here: how the answer reaches people and programs. With ``--json`` standa
 progress goes to standard error. The exit code is the verdict, so a Kafka that cannot be reached is "unknown", too.
 """
 
-import re
-import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -20,10 +17,12 @@ from streams.audit.report import Verdict
 from streams.audit.rules import AuditRules, Limits
 from streams.cli.kafka import KafkaView, kafka_view
 from streams.cli.options import ConfigOption
+from streams.cli.ranges import FromOption, OffsetsOption, Progress, ToOption, range_of
 from streams.cli.report_tables import print_report
 from streams.contracts.exits import ExitCode
+from streams.kafka.ranges import Range
 from streams.kafka.topic_names import TopicNames
-from streams.kafka.verify import Range, Verifier
+from streams.kafka.verify import Verifier
 
 EXITS: Final[dict[Verdict, ExitCode]] = {
     "valid": ExitCode.DONE,
@@ -31,29 +30,12 @@ EXITS: Final[dict[Verdict, ExitCode]] = {
     "unknown": ExitCode.PRECONDITION,
 }
 
-_UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_RELATIVE: Final = re.compile(r"-(\d+(?:\.\d+)?)([smhd])")
-_OFFSETS: Final = re.compile(r"(\d+):(\d+)-(\d*)")
-_TELL_EVERY_S: Final = 5.0
-
 
 def verify(
     *,
-    from_: Annotated[
-        str | None,
-        typer.Option(
-            "--from", metavar="TIME", help="Intents from then on: ISO 8601, epoch ms, or as -1h.", show_default=False
-        ),
-    ] = None,
-    to: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Intents before then, likewise.", show_default=False)
-    ] = None,
-    offsets: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PARTITION:FROM-[TO]", help="Intents by offset instead; may be given for more than one partition."
-        ),
-    ] = None,
+    from_: FromOption = None,
+    to: ToOption = None,
+    offsets: OffsetsOption = None,
     ledger: Annotated[
         Path | None,
         typer.Option(
@@ -80,9 +62,7 @@ def verify(
     """
     view = kafka_view(config, bootstrap_servers)
     now_ms = time.time_ns() // 1_000_000
-    wanted = Range(_time(from_, now_ms, "--from"), _time(to, now_ms, "--to"), _offsets(offsets))
-    if wanted.offsets is not None and (from_ or to):
-        raise typer.BadParameter("takes the place of --from and --to", param_hint="--offsets")
+    wanted = range_of(from_, to, offsets, now_ms)
     verifier = Verifier(
         view.options,
         TopicNames(**view.topics.model_dump()),
@@ -91,7 +71,7 @@ def verify(
         ledger,
         text or (),
         stall_s,
-        _Progress().tell,
+        Progress().tell,
     )
     report = verifier.run()
     if as_json:
@@ -124,42 +104,3 @@ def _rules(view: KafkaView, wanted: Range, *, with_ledger: bool, with_texts: boo
         whole=wanted.whole,
         examples_max=examples_max,
     )
-
-
-def _time(given: str | None, now_ms: int, option: str) -> int | None:
-    if given is None:
-        return None
-    if given.isdigit():
-        return int(given)
-    if relative := _RELATIVE.fullmatch(given):
-        return now_ms - round(float(relative[1]) * _UNITS_MS[relative[2]])
-    try:
-        at = datetime.fromisoformat(given)
-    except ValueError:
-        raise typer.BadParameter("must be ISO 8601, epoch milliseconds, or as -1h", param_hint=option) from None
-    return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
-def _offsets(given: list[str] | None) -> dict[int, tuple[int, int | None]] | None:
-    if not given:
-        return None
-    found = {}
-    for text in given:
-        match = _OFFSETS.fullmatch(text)
-        if match is None:
-            raise typer.BadParameter("must be as 0:100-200 or 0:100-", param_hint="--offsets")
-        found[int(match[1])] = (int(match[2]), int(match[3]) if match[3] else None)
-    return found
-
-
-class _Progress:
-    """Says on standard error what is being read, once it takes long."""
-
-    def __init__(self) -> None:
-        self._told_s = time.monotonic()
-
-    def tell(self, topic: str, done: int, of: int) -> None:
-        now_s = time.monotonic()
-        if now_s - self._told_s >= _TELL_EVERY_S:
-            self._told_s = now_s
-            print(f"reading {topic}: {done:,} of {of:,}", file=sys.stderr)

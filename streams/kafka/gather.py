@@ -133,18 +133,35 @@ class Log:
         goal = sum(max(ends[p], at) for p, at in self._next.items()) - starts
         moved_at_s = time.monotonic()
         while any(at < ends[partition] for partition, at in self._next.items()):
-            # To wait for many would be to wait until the time is up.
-            first = self._consumer.poll(_WAIT_S)
-            messages = [] if first is None else [first, *self._consumer.consume(self._at_once, 0)]
-            for message in messages:
-                self._take(message, take)
-            if messages:
+            if self.read_some(take):
                 moved_at_s = time.monotonic()
                 progress(self.topic, sum(self._next.values()) - starts, goal)
             elif time.monotonic() - moved_at_s > self._cluster.patience_s:
                 missing = {p: (at, ends[p]) for p, at in self._next.items() if at < ends[p]}
                 silent_s = self._cluster.patience_s
                 raise Unread(f"{self.topic} stands at {missing} (read, end): nothing came for {silent_s:g} s")
+
+    def read_some(self, take: Callable[[Message], None]) -> bool:
+        """Hand on what comes now, or within a moment; whether anything came.
+
+        Raises:
+            Unread: retention was faster.
+        """
+        # To wait for many would be to wait until the time is up.
+        first = self._consumer.poll(_WAIT_S)
+        messages = [] if first is None else [first, *self._consumer.consume(self._at_once, 0)]
+        for message in messages:
+            self._take(message, take)
+        return bool(messages)
+
+    def stands_at(self, partition: int) -> int:
+        """Up to which offset a partition was read."""
+        return self._next[partition]
+
+    def pause(self, partition: int, *, paused: bool) -> None:
+        """Read no more of a partition, or go on with it."""
+        where = [TopicPartition(self.topic, partition)]
+        (self._consumer.pause if paused else self._consumer.resume)(where)
 
     def _take(self, message: Message, take: Callable[[Message], None]) -> None:
         error, partition, offset = message.error(), message.partition() or 0, message.offset() or 0

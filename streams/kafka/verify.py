@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 from confluent_kafka import KafkaException, Message
@@ -36,6 +36,7 @@ from streams.audit.rules import AuditRules
 from streams.kafka.client_config import KafkaOptions
 from streams.kafka.follow import TopicMissing
 from streams.kafka.gather import Cluster, Log, Progress, Unread
+from streams.kafka.ranges import Bounds, Range, bounds_of
 from streams.kafka.received import headers_of, offset_of
 from streams.kafka.topic_names import TopicNames
 
@@ -49,29 +50,6 @@ _AT_ONCE: Final = 2_000
 # A parcel has up to 256 KiB.
 _LARGE_AT_ONCE: Final = 100
 _WIRE_PREFIX_BYTES: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Which intents: between two times (epoch milliseconds), or between two offsets of some partitions; else all."""
-
-    from_ms: int | None = None
-    to_ms: int | None = None
-    offsets: Mapping[int, tuple[int, int | None]] | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether it takes in everything."""
-        return self == Range()
-
-
-class Bounds(NamedTuple):
-    """Of a partition of the intents: where its log begins and ends, and the first offset of the range and its end."""
-
-    low: int
-    high: int
-    first: int
-    end: int
 
 
 @dataclass(slots=True)
@@ -94,7 +72,7 @@ class Verifier:
         """Read, judge, report. Never raises for what cannot be read: that is in the report as unknown."""
         try:
             with closing(Cluster(self.options, self.stall_s)) as cluster:
-                bounds = self._bounds(cluster)
+                bounds = bounds_of(cluster, self.topics.intents, self.wanted)
                 evidence = Evidence(self.rules, {p: (each.first, each.end) for p, each in bounds.items()})
                 return self._judged(cluster, bounds, evidence)
         except (Unread, TopicMissing) as error:
@@ -148,23 +126,6 @@ class Verifier:
                     evidence.text(str(path), lines)
             except OSError as error:
                 raise Unread(f"{path}: {error.strerror}") from None
-
-    def _bounds(self, cluster: Cluster) -> dict[int, Bounds]:
-        topic, wanted = self.topics.intents, self.wanted
-        low = cluster.starts(topic)
-        # As the workers see it: an open transaction of a dialer is not read.
-        high = cluster.ends(topic, low, committed=True)
-        first, end = dict(low), dict(high)
-        if wanted.offsets is not None:
-            if missing := wanted.offsets.keys() - low.keys():
-                raise Unread(f"{topic} has no partition {', '.join(map(str, sorted(missing)))}")
-            first = {p: max(low[p], wanted.offsets[p][0]) if p in wanted.offsets else high[p] for p in low}
-            end |= {p: min(high[p], to) for p, (_, to) in wanted.offsets.items() if to is not None}
-        if wanted.from_ms is not None:
-            first = cluster.at(topic, low, wanted.from_ms, high)
-        if wanted.to_ms is not None:
-            end = cluster.at(topic, low, wanted.to_ms, high)
-        return {p: Bounds(low[p], high[p], first[p], max(first[p], end[p])) for p in low}
 
     def _from_ms(self, cluster: Cluster, bounds: Mapping[int, Bounds]) -> int | None:
         """From when on to look for what became of the intents; ``None``: from the beginning."""

@@ -7,8 +7,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from streams.audit.rules import AuditRules
 from streams.kafka.client_config import KafkaOptions
 from streams.kafka.embedded import CLIENT_PROPERTIES, EmbeddedKafka
+from streams.kafka.ranges import Range
 from streams.kafka.topic_names import TopicNames
-from streams.kafka.verify import Range, Verifier
+from streams.kafka.verify import Verifier
 from tests.audit.recorded import INTENTS, LIMITS, PARTITIONS
 
 GROUP = "verified"

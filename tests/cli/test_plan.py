@@ -1,16 +1,19 @@
 """`callstream plan`: intents in, what would happen out; nothing is sent."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-import typer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from typer.testing import CliRunner, Result
 
-from streams.cli.plan import plan
+from streams.cli import app
 from streams.cli.plan_tables import lasting
+from streams.contracts.exits import OperatorError
 from streams.intake.reasons import VALUE_BYTES_MAX
+from streams.kafka.embedded import CLIENT_PROPERTIES, EmbeddedKafka
 from tests.plan.making import ACCOUNT, OTHER, START_MS, intent
 
 CONFIG = f"""
@@ -29,9 +32,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: str, stdin: bytes = b"") -> Result:
-    app = typer.Typer()
-    app.command()(plan)
-    return CliRunner().invoke(app, ["-", *arguments], input=stdin)
+    return CliRunner().invoke(app, ["plan", "-", *arguments], input=stdin)
 
 
 def told(*values: bytes, arguments: tuple[str, ...] = AT) -> dict[str, Any]:
@@ -102,9 +103,7 @@ def test_old_intents_ask_for_another_time() -> None:
 
 
 def test_a_missing_file_ends_with_2(tmp_path: Path) -> None:
-    app = typer.Typer()
-    app.command()(plan)
-    result = CliRunner().invoke(app, [str(tmp_path / "none.ndjson")])
+    result = CliRunner().invoke(app, ["plan", str(tmp_path / "none.ndjson")])
     assert result.exit_code == 2
     assert "none.ndjson" in result.stderr
 
@@ -123,3 +122,82 @@ def test_a_missing_file_ends_with_2(tmp_path: Path) -> None:
 )
 def test_spans_are_told_as_people_say_them(seconds: float | None, expected: str) -> None:
     assert lasting(seconds) == expected
+
+
+TOPIC = "calls.intents.v1"
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[str]:
+    """A Kafka whose intents came a second apart, in turn in two partitions; four of the first were routed."""
+    with EmbeddedKafka({TOPIC: 2}) as kafka:
+        producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
+        for number in range(20):
+            at_ms = START_MS + 1000 * number
+            value = b"{" if number == 13 else intent(number, at_ms=at_ms)
+            producer.produce(TOPIC, value, partition=number % 2, timestamp=at_ms)
+        assert producer.flush(10) == 0
+        group = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "callstream"})
+        group.commit(offsets=[TopicPartition(TOPIC, 0, 4)], asynchronous=False)
+        group.close()
+        yield kafka.bootstrap_servers
+
+
+def of_topic(servers: str, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["plan", "--bootstrap-servers", servers, *arguments])
+
+
+@pytest.fixture
+def mocked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in CLIENT_PROPERTIES.items():
+        monkeypatch.setenv(f"CALLSTREAM_KAFKA__EXTRA__{name.upper().replace('.', '_')}", value)
+
+
+@pytest.mark.usefixtures("mocked")
+@pytest.mark.parametrize(
+    ("arguments", "read", "sent", "lasted_ms"),
+    [
+        pytest.param([], 20, 19, 19_000, id="all, as they were recorded"),
+        pytest.param(["--rate", "10", *AT], 20, 19, 1_900, id="all, faster"),
+        pytest.param(["--offsets", "1:6-8"], 2, 1, 2_000, id="offsets"),
+        pytest.param(["--backlog", *AT], 16, 15, 0, id="what was not routed"),
+    ],
+)
+def test_intents_are_read_from_their_topic(
+    servers: str, arguments: list[str], read: int, sent: int, lasted_ms: int
+) -> None:
+    found = orjson.loads(of_topic(servers, *arguments, "--json").stdout)
+    assert (found["read"], found["sent"], found["last_arrival"] - found["first_arrival"]) == (read, sent, lasted_ms)
+    assert found["invalid"] == {} or found["invalid"]["not_json"]["first"] == f"{TOPIC}[1] offset 6"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        pytest.param(["-", "--backlog"], "--backlog", id="a backlog of a file"),
+        pytest.param(["-", "--from", "-1h"], "--from", id="a range of a file"),
+        pytest.param(["--backlog", "--from", "-1h"], "--backlog", id="a backlog from a time"),
+        pytest.param(["--now", "1"], "--rate", id="another time for what was recorded"),
+        pytest.param(["--from", "yesterday"], "ISO 8601", id="no time"),
+        pytest.param(["--from", "-1h", "--offsets", "0:1-"], "--offsets", id="two ranges"),
+    ],
+)
+def test_options_that_contradict_each_other_end_with_2(arguments: list[str], expected: str) -> None:
+    result = CliRunner().invoke(app, ["plan", *arguments], input=b"")
+    assert result.exit_code == 2
+    assert expected in result.stderr
+
+
+@pytest.mark.usefixtures("mocked")
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        pytest.param(["--offsets", "7:1-"], "has no partition 7", id="no such partition"),
+        pytest.param(["--bootstrap-servers", "127.0.0.1:1"], "kafka.bootstrap_servers", id="no Kafka"),
+    ],
+)
+def test_what_cannot_be_read_is_named_and_ends_with_3(servers: str, arguments: list[str], expected: str) -> None:
+    result = of_topic(servers, *arguments)
+    assert isinstance(result.exception, OperatorError)
+    assert result.exception.exit_code == 3
+    assert expected in str(result.exception)

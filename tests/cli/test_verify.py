@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from streams.audit.judge import Anomaly
 from streams.audit.report import Report
 from streams.cli import app
-from streams.kafka.verify import Range, Verifier
+from streams.kafka.ranges import Range
+from streams.kafka.verify import Verifier
 
 ROOT = Path(__file__).parents[2]
 ACCOUNT = "91c173bb-28d8-4030-9722-8663ff9589f3"
