@@ -22,6 +22,7 @@ from streams.contracts.parcel import Priority
 from streams.contracts.request import RequestKind
 from streams.intake.reasons import Code
 from streams.lane.breaker import BreakerState, Cause
+from streams.lane.tokens import Shortage
 from streams.telemetry.histogram import IntentHistogram
 
 PREFIX = "callstream_"
@@ -86,6 +87,7 @@ class Metrics:
         self.definitions: list[Definition] = []
         self._declare_intake()
         self._declare_lanes()
+        self._declare_tokens()
         self._declare_results()
         self._declare_kafka()
         self._declare_process(version)
@@ -156,10 +158,6 @@ class Metrics:
             "refused_records", "Intents of batches that the API refused as a whole, in parts that are not settled."
         )
         self.batch_records = self._histogram("batch_records", "Intents in each accepted batch.", _BATCH_RECORDS)
-        self.budget_slots = self._gauge(
-            "budget_slots", "Requests of the current minute, over all tokens of this worker.", state=("free", "used")
-        )
-        self.tokens = self._gauge("tokens", "Access tokens that may be used.")
         self.requests = self._counters_of_requests()
         self.request_seconds = self._histogram(
             "request_seconds", "Time to the API's answer.", _REQUEST_SECONDS, kind=get_args(RequestKind)
@@ -167,6 +165,26 @@ class Metrics:
         self.api_clock_ahead_seconds = self._gauge(
             "api_clock_ahead_seconds",
             "How far the API's clock is ahead of this worker's, by its last answer; expiry goes by the worker's.",
+        )
+
+    def _declare_tokens(self) -> None:
+        self.tokens = self._gauge("tokens", "Access tokens that may be used.")
+        self.accounts_short_of_tokens = self._gauge(
+            "accounts_short_of_tokens",
+            "Accounts that go on with fewer tokens than they need: the quota of mints is used up, the last attempt to "
+            "mint failed, or new tokens seem to revoke the ones before them.",
+            cause=get_args(Shortage),
+        )
+        self.budget_slots = self._gauge(
+            "budget_slots", "Requests of the current minute, over all tokens of this worker.", state=("free", "used")
+        )
+        self.learned_requests_per_minute = self._gauge(
+            "learned_requests_per_minute",
+            "Requests a minute that the API is believed to take, over all tokens of this worker: their limits, and for "
+            "some minutes after a 429 less.",
+        )
+        self.accounts_throttled = self._gauge(
+            "accounts_throttled", "Accounts that send slower than their limits, or wait, because of a 429."
         )
 
     def _declare_results(self) -> None:

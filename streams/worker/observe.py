@@ -26,6 +26,7 @@ from streams.lane.verdict import (
 )
 from streams.telemetry.metrics import REJECTED, Metrics
 from streams.worker.owned import OwnedLane, OwnedPartition
+from streams.worker.token_sample import TokenSample
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -160,7 +161,8 @@ class LaneObserver:
         states: Counter[str] = Counter()
         batches: Counter[BatchState] = Counter()
         breakers: Counter[tuple[BreakerState, Cause | None]] = Counter()
-        waiting = tokens = used = slots = unresolved = carried = suspects = 0
+        tokens = TokenSample()
+        waiting = unresolved = carried = suspects = 0
         oldest_s = 0.0
         partitions = list(partitions)
         for partition in partitions:
@@ -174,10 +176,7 @@ class LaneObserver:
                 waiting += len(lane.window)
                 oldest_s = max(oldest_s, now.boot_s - lane.window_since_s) if lane.window else oldest_s
                 batches.update(batch.entry.state for batch in lane.batches.values())
-                for token in lane.tokens.usable(now):
-                    tokens += 1
-                    slots += token.pace.limit
-                    used += token.pace.used(now.boot_s)
+                tokens.add(owned, now)
         for state in ("running", "full", "paused"):
             metrics.lanes.labels(state).set(states[state])
         for batch_state in (BatchState.UNSENT, BatchState.OPEN, BatchState.AMBIGUOUS, BatchState.ACCEPTED):
@@ -193,9 +192,7 @@ class LaneObserver:
         metrics.carried_records.set(carried)
         metrics.window_records.set(waiting)
         metrics.window_oldest_seconds.set(oldest_s)
-        metrics.tokens.set(tokens)
-        metrics.budget_slots.labels("used").set(used)
-        metrics.budget_slots.labels("free").set(slots - used)
+        tokens.show(metrics)
 
 
 def _state_of(owned: OwnedLane) -> str:

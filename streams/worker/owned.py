@@ -17,16 +17,21 @@ from streams.lane.actions import Write
 from streams.lane.instant import Instant
 from streams.lane.lane import Lane
 from streams.lane.reading import Reading, Room
+from streams.lane.tokens import Shortage
 
 
 @dataclass(eq=False, slots=True)
 class OwnedLane:
-    """A lane in its partition. ``wake_at_s`` (``boot_s``) is when it is scheduled to be stepped."""
+    """A lane in its partition. ``wake_at_s`` (``boot_s``) is when it is scheduled to be stepped.
+
+    ``shortage`` is what was last said of its tokens.
+    """
 
     account_id: str
     lane: Lane
     partition: "OwnedPartition"
     wake_at_s: float = float("inf")
+    shortage: Shortage | None = None
 
 
 Apply = Callable[[OwnedLane, Command, int], None]

@@ -29,6 +29,7 @@ def throttled(retry_after_s=20.0):
     return RetryLater("http_429", throttled=True, retry_after_s=retry_after_s, left=True)
 
 
+@pytest.mark.faults("F42")
 def test_a_429_holds_up_its_token_and_the_others_go_on():
     driven, first, second = two_tokens()
     driven.answer(first, throttled())
@@ -40,6 +41,7 @@ def test_a_429_holds_up_its_token_and_the_others_go_on():
     assert again == {first.batch_ref}, "it was not applied and goes again with another token"
 
 
+@pytest.mark.faults("F42")
 def test_when_several_tokens_are_throttled_the_account_is():
     driven, first, second = two_tokens()
     driven.answer(first, throttled())

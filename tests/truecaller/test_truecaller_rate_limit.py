@@ -32,6 +32,7 @@ HOUR_S = 3600
         pytest.param({}, None, id="nothing"),
     ],
 )
+@pytest.mark.faults("F42")
 def test_no_request_is_left_for_so_long(headers, for_s):
     found = read_exhausted(headers)
     assert (found and found.for_s(DATE_S)) == for_s
