@@ -1,14 +1,10 @@
 """The shell that runs the lanes of one worker: it does what they want, and tells them what happened.
 
-One scheduler for all lanes, so that thousands of them cost nothing while they are idle: a lane is stepped when
-something happened to it or when its time has come. What must stay true: a request leaves only on a live lease that a
-commit has confirmed within :data:`FRESH_S`; a request that has left is never cancelled, its answer is always recorded
-if the lease still allows it.
+What must stay true: a request leaves only on a live lease that a commit has confirmed within :data:`FRESH_S`; a request
+that has left is never cancelled, its answer is always recorded if the lease still allows it.
 """
 
 import asyncio
-import heapq
-import itertools
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 
@@ -28,13 +24,11 @@ from streams.worker.encode import Encoder
 from streams.worker.observe import LaneObserver
 from streams.worker.owned import OwnedLane, OwnedPartition
 from streams.worker.requests import LaneRequests
+from streams.worker.schedule import Schedule
 from streams.worker.steps import step_of
 
 # A worker whose Kafka is gone, or that was paused, stops calling the API after this: its accounts may have a new owner.
 FRESH_S = 5.0
-
-# The resolution of the schedule; also keeps a lane that is always due from starving everything else.
-TICK_S = 0.001
 
 
 @dataclass(eq=False, slots=True)
@@ -48,43 +42,19 @@ class LaneRunner:
     on_fatal: Callable[[int, str], None]
     partitions: dict[Lease, OwnedPartition] = field(default_factory=dict)
     _running: "set[asyncio.Task[None]]" = field(default_factory=set)
-    _schedule: list[tuple[float, int, OwnedLane]] = field(default_factory=list)
-    _order: "itertools.count[int]" = field(default_factory=itertools.count)
-    _touched: dict[OwnedLane, None] = field(default_factory=dict)
-    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _schedule: Schedule = field(init=False)
     _contiguous: Contiguous = field(default_factory=Contiguous)
+
+    def __post_init__(self) -> None:
+        self._schedule = Schedule(self._step)
 
     async def run(self) -> None:
         """Step lanes until cancelled."""
-        loop = asyncio.get_running_loop()
-        timer: asyncio.TimerHandle | None = None
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            if timer is not None:
-                timer.cancel()
-            next_s = self._step_due()
-            timer = None
-            if next_s < float("inf"):
-                timer = loop.call_later(max(TICK_S, next_s - boot_s()), self._wake.set)
+        await self._schedule.run()
 
     def touch(self, lanes: Iterable[OwnedLane]) -> None:
         """Something happened to these lanes: step them soon."""
-        self._touched.update(dict.fromkeys(lanes))
-        self._wake.set()
-
-    def _step_due(self) -> float:
-        now_s = boot_s()
-        due = dict(self._touched)
-        self._touched.clear()
-        while self._schedule and self._schedule[0][0] <= now_s:
-            wake_at_s, _, owned = heapq.heappop(self._schedule)
-            if owned.wake_at_s == wake_at_s:
-                owned.wake_at_s = float("inf")  # it is scheduled no more, and may ask for this very time again
-                due[owned] = None
-        for owned in due:
-            self._step(owned)
-        return self._schedule[0][0] if self._schedule else float("inf")
+        self._schedule.touch(lanes)
 
     def _step(self, owned: OwnedLane) -> None:
         if owned.partition.draining:
@@ -92,11 +62,7 @@ class LaneRunner:
         now = read_clock()
         for action in owned.lane.step(now):
             self._perform(owned, action, now)
-        wake_at_s = owned.lane.wake_at(now)
-        if wake_at_s != owned.wake_at_s:
-            owned.wake_at_s = wake_at_s
-            if wake_at_s < float("inf"):
-                heapq.heappush(self._schedule, (wake_at_s, next(self._order), owned))
+        self._schedule.at(owned, owned.lane.wake_at(now))
 
     # -- actions
 
