@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from bench.budget import pool, real
+from bench.budget import fairness, latency, outage, pool, real
 
 Figures = Mapping[str, Any]
 
@@ -59,6 +59,51 @@ SECTIONS: Mapping[str, Section] = {
             Promise("mints_per_30_min_max", "≤ 10", at_most(10)),
             Promise("requests_per_60_s_max_token", "≤ 60", at_most(60)),
             Promise("ramp_minutes", "≤ 35", at_most(35)),
+        ),
+    ),
+    "latency": Section(
+        "One token at 1, 50, 90 and 200 % of its limit: seconds from event to acceptance (virtual time)",
+        lambda _: latency.measure(),
+        (
+            *(
+                Promise(f"{load}.{priority}.p99_s", f"≤ {bound}", at_most(bound))
+                for load, bound in (("at_1", 2.0), ("at_50", 2.0), ("at_90", 10.0), ("at_50_with_statuses", 4.0))
+                for priority in ("high", "normal", "low")
+            ),
+            Promise("at_200.high.p99_s", "≤ 3", at_most(3.0)),
+            Promise("at_200.low.share", "≥ 0.05", at_least(0.05)),
+            Promise("at_200.records_per_post", "500", at_least(500)),
+            Promise("at_200.budget_used", "≥ 0.99", at_least(0.99)),
+            Promise("at_200.longest_pause_s", "≤ 3", at_most(3.0)),
+            Promise("at_200.unaccounted", "0", NOTHING),
+            Promise("at_200.status_429", "0", NOTHING),
+        ),
+    ),
+    "fairness": Section(
+        "What accounts cost each other (virtual time that counts CPU)",
+        lambda _: fairness.measure(),
+        (
+            Promise("one_each.first.p99_s", "≤ 20", at_most(20.0)),
+            Promise("one_each.second.p99_s", "≤ 10", at_most(10.0)),
+            Promise("one_each.second.cpu_us_per_lane", "≤ 1,000", at_most(1000)),
+            Promise("one_each.idle_hour_cpu_ms", "≤ 100", at_most(100)),
+            Promise("neighbours.ratio", "≤ 1.2", at_most(1.2)),
+            Promise("neighbours.others_p99_during_s", "≤ 3", at_most(3.0)),
+        ),
+    ),
+    "outage": Section(
+        "The API away for ten minutes at full input (virtual time)",
+        lambda _: outage.measure(),
+        (
+            Promise("unaccounted", "0", NOTHING),
+            Promise("other_outcomes", "0", NOTHING),
+            Promise("memory_growth_while_full_mb", "≤ 20", at_most(20.0)),
+            Promise("steps_per_s_max", "≤ 100", at_most(100)),
+            Promise("requests_while_away", "≤ 100", at_most(100)),
+            Promise("back_after_s", "≤ 65", at_most(65.0)),
+            Promise("catching_up_share_of_limit", "≥ 0.99", at_least(0.99)),
+            Promise("catching_up_records_per_post", "500", at_least(500)),
+            Promise("status_429", "0", NOTHING),
         ),
     ),
     "steady": Section(
