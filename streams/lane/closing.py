@@ -59,9 +59,9 @@ SWEEP_AGAIN_S = 0.1
 
 def ready_at(lane: LaneState, now: Instant) -> float:
     """When the window should leave (``boot_s``), or when to look again. Something must be sendable."""
-    options, slots = lane.options, _supply(lane, now)
     if lane.window.sendable >= lane.records_max(now):
-        return slots.next_at(lane.posted_s, GAP_MAX_FULL, cost=HASTE)
+        return _full_at(lane, now)
+    options, slots = lane.options, _supply(lane, now)
     deadline_ms = lane.window.first_deadline_ms()
     assert deadline_ms is not None, "only asked while something is sendable"
     lingered_s = lane.window.since_s + options.linger_ms / 1000
@@ -76,13 +76,17 @@ def ready_at(lane: LaneState, now: Instant) -> float:
 def part_at(lane: LaneState, now: Instant) -> float:
     """When the next part of a refused batch should leave (``boot_s``), or when to look again: as if it were full."""
     due_s = lane.parts.due.first_at()
-    return due_s if due_s > now.boot_s else _supply(lane, now).next_at(lane.posted_s, GAP_MAX_FULL)
+    return due_s if due_s > now.boot_s else _full_at(lane, now)
 
 
 def check_at(lane: LaneState, now: Instant) -> float:
     """When the next status check should be made (``boot_s``), or when to look again."""
     next_s = lane.checks.next_at
     return next_s if next_s > now.boot_s else _supply(lane, now).next_at(lane.requested_s, GAP_MAX_FULL)
+
+
+def _full_at(lane: LaneState, now: Instant) -> float:
+    return _supply(lane, now).next_at(lane.posted_s, GAP_MAX_FULL, cost=HASTE)
 
 
 def _supply(lane: LaneState, now: Instant) -> Supply:

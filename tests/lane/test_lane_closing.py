@@ -192,7 +192,7 @@ class Steady:
         pytest.param(0.3, "none", 1.7, id="30 %"),
         pytest.param(0.66, "none", 1.7, id="two thirds"),
         pytest.param(0.9, "none", 1.5, id="90 %"),
-        pytest.param(2.0, "none", 2.0, id="200 %"),
+        pytest.param(2.0, "none", 2.2, id="200 %"),
         pytest.param(0.33, "all", 3.6, id="two thirds of what statuses leave"),
         pytest.param(0.6, "all", 3.0, id="more than statuses leave"),
     ],
