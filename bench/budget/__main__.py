@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from bench.budget import fairness, latency, outage, pool, real
+from bench.budget import fairness, latency, outage, pool, real, splitting, statuses
 
 Figures = Mapping[str, Any]
 
@@ -103,6 +103,25 @@ SECTIONS: Mapping[str, Section] = {
             Promise("back_after_s", "≤ 65", at_most(65.0)),
             Promise("catching_up_share_of_limit", "≥ 0.99", at_least(0.99)),
             Promise("catching_up_records_per_post", "500", at_least(500)),
+        ),
+    ),
+    "splitting": Section(
+        "Bad records in a batch of 500, and nothing but bad ones (virtual time)",
+        lambda _: splitting.measure(),
+        (
+            Promise("one_of_500.extra_requests_max", "≤ 20", at_most(20)),
+            Promise("one_of_500.rejected", "≤ 1", at_most(1)),
+            Promise("one_of_500.accepted", "≥ 499", at_least(499)),
+            Promise("all_of_500.requests_until_tripped", "≤ 20", at_most(20)),
+            Promise("all_of_500.rejected", "0", NOTHING),
+        ),
+    ),
+    "statuses": Section(
+        "The ceiling of each way to check statuses, one token and ten (virtual time)",
+        lambda _: statuses.measure(),
+        (
+            Promise("least_share_of_limit", "≥ 0.99", at_least(0.99)),
+            Promise("least_told_by_all", "≥ 0.99", at_least(0.99)),
             Promise("status_429", "0", NOTHING),
         ),
     ),

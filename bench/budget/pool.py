@@ -17,12 +17,13 @@ import sys
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from streams.contracts.journal import Packer
 from streams.contracts.parcel import Parcel, Row
 from streams.lane import answers
-from streams.lane.actions import Action, Mint, Post, Write
+from streams.lane.actions import Action, Check, Mint, Post, Write
 from streams.lane.instant import Instant
 from streams.lane.lane import Lane
 from streams.lane.options import LaneOptions
@@ -85,13 +86,18 @@ class StrictApi:
         self.tokens[token] = Window(60.0, REQUESTS)
         return Minted(token)
 
+    def count(self, token: str, now_s: float) -> bool:
+        """Count a request of a token; whether it is within the limits."""
+        whole, own = self.account.count(now_s), self.tokens[token].count(now_s)
+        return whole and own
+
     def post(self, token: str, now_s: float) -> PostVerdict:
         """Take a batch."""
-        whole, own = self.account.count(now_s), self.tokens[token].count(now_s)
+        allowed = self.count(token, now_s)
         if now_s >= self.minted_s[int(token.removeprefix("token-"))] + TOKEN_LIFE_S:
             self.refused["401"] += 1
             return Reauthenticate("http_401")
-        if not (whole and own):
+        if not allowed:
             self.refused["429"] += 1
             return RetryLater("http_429", throttled=True, left=True)
         self.accepted_s.append(now_s)
@@ -101,7 +107,7 @@ class StrictApi:
 class World:
     """One lane, its shell and the API, on one clock."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, **changes: Any) -> None:
         self.api = StrictApi()
         self.now_s = 0.0
         self._rng = random.Random(seed)
@@ -118,6 +124,7 @@ class World:
             token_mints_per_30_min=MINTS,
             statuses="none",
         )
+        options = replace(options, **changes)
         self.lane = Lane(options, Tools(random.Random(seed), lambda: next(refs), PlainSealer(), Packer()))
 
     def run(self, until_s: float) -> None:
@@ -172,11 +179,15 @@ class World:
                 if serial:
                     self._at(self.now_s + self._rng.uniform(*COMMIT_S), lambda: self._durable(serial))
             case Post():
-                self._request(lambda now_s: self.api.post(action.token.secret, now_s), self._posted(action))
+                self.request(lambda now_s: self.api.post(action.token.secret, now_s), self._posted(action))
             case Mint():
-                self._request(self.api.mint, answers.minted)
-            case _:
-                raise AssertionError("statuses are not checked")
+                self.request(self.api.mint, answers.minted)
+            case Check():
+                self.check(action)
+
+    def check(self, action: Check) -> None:
+        """Ask for statuses."""
+        raise AssertionError(f"statuses are not checked here, but {action.batch_ref}")
 
     def _durable(self, serial: int) -> None:
         self.lane.durable(serial)
@@ -185,7 +196,8 @@ class World:
     def _posted(self, action: Post) -> "Callable[[Lane, PostVerdict, int, Instant], Write]":
         return lambda lane, verdict, sent_ms, now: answers.posted(lane, action.batch_ref, verdict, sent_ms, now)
 
-    def _request(self, arrive: Callable[[float], V], ended: Callable[[Lane, V, int, Instant], Write]) -> None:
+    def request(self, arrive: Callable[[float], V], ended: Callable[[Lane, V, int, Instant], Write]) -> None:
+        """Let a request go to the API and its answer come back."""
         sent_ms = self._now().wall_ms
 
         def arrived() -> None:

@@ -114,8 +114,8 @@ class Custody:
         return [(gap.start, gap.end) for gap in gaps if gap.topic_id == present and gap.end is not None]
 
     def states(self) -> Counter[str]:
-        """How many open batches are in which state."""
-        return Counter(entry.state.value for entry in self._batches.values())
+        """How many open batches are in which state; ``suspect`` are unsent parts of a batch that was refused."""
+        return Counter(_state(entry) for entry in self._batches.values())
 
     def _mark_parcels(self, intents: Intents) -> None:
         still: list[Waiting] = []
@@ -178,6 +178,11 @@ class Custody:
             return ()
         first = cursor.low.index if cursor.low.offset == offset else 0
         return [index for index in range(first, rows) if not _in_run(cursor, Place(offset, index))]
+
+
+def _state(entry: BatchEntry) -> str:
+    suspect = entry.state is BatchState.UNSENT and entry.part_of is not None
+    return "suspect" if suspect else entry.state.value
 
 
 def _in_run(cursor: CursorEntry, place: Place) -> bool:

@@ -12,13 +12,17 @@ from streams.lane.recovery import AccountState
 
 
 class Shown(StrEnum):
-    """How a batch stands. ``unresolved`` waits for an operator, ``ambiguous`` is sent again by itself."""
+    """How a batch stands. ``unresolved`` waits for an operator, ``ambiguous`` is sent again by itself.
+
+    ``suspect`` is a part of a batch that the API refused as a whole, and waits to be sent by itself.
+    """
 
     UNSENT = "unsent"
     OPEN = "open"
     AMBIGUOUS = "ambiguous"
     UNRESOLVED = "unresolved"
     ACCEPTED = "accepted"
+    SUSPECT = "suspect"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +39,19 @@ class BatchRow:
         entry = self.entry
         if entry.state is BatchState.AMBIGUOUS and holds(entry.policy):
             return Shown.UNRESOLVED
+        if entry.state is BatchState.UNSENT and entry.part_of is not None:
+            return Shown.SUSPECT
         return Shown(entry.state)
 
     @property
     def in_doubt(self) -> bool:
         """Whether an operator may say what became of it."""
-        return self.entry.possible_duplicate and self.shown in {Shown.UNSENT, Shown.AMBIGUOUS, Shown.UNRESOLVED}
+        return self.entry.possible_duplicate and self.shown in {
+            Shown.UNSENT,
+            Shown.SUSPECT,
+            Shown.AMBIGUOUS,
+            Shown.UNRESOLVED,
+        }
 
     def unsettled(self) -> list[Held]:
         """Its intents without a final outcome."""
@@ -69,6 +80,7 @@ def told_of(row: BatchRow) -> dict[str, Any]:
         "batch_id": entry.batch_id,
         "accepted_at": entry.accepted_at,
         "possible_duplicate": entry.possible_duplicate,
+        "part_of": entry.part_of,
         "attempts": [
             {"number": each.number, "opened_at": each.opened_at, "records": entry.records - len(each.left_out)}
             for each in entry.attempts
@@ -102,6 +114,7 @@ def line_of(row: BatchRow) -> str:
     sent = entry.attempts[-1].opened_at if entry.attempts else None
     remarks = [f"batch {entry.batch_id}"] if entry.batch_id else []
     remarks += ["(possible duplicate)"] if entry.possible_duplicate else []
+    remarks += [f"(part of {entry.part_of})"] if entry.part_of else []
     columns = [
         row.ref,
         entry.account_id,

@@ -46,7 +46,8 @@ def list_batches(
     """List the batches that are not final, oldest first, as the journal has them.
 
     unresolved: an operator has to decide. ambiguous: may have been applied, is sent again by itself. open: its answer
-    is waited for. unsent: waits for its next attempt. accepted: its statuses are waited for.
+    is waited for. unsent: waits for its next attempt. suspect: a part of a batch that the API refused as a whole, waits
+    likewise. accepted: its statuses are waited for.
     """
     view = kafka_view(config, bootstrap_servers)
     with kafka_errors(view.options):
@@ -150,6 +151,7 @@ _NOT_IN_DOUBT = {
     Shown.OPEN: "its answer is waited for, or its owner has just died: look again in a minute",
     Shown.ACCEPTED: "the API accepted it, its statuses follow by themselves",
     Shown.UNSENT: "it was certainly not applied and is sent by itself",
+    Shown.SUSPECT: "the API refused it as a part of a larger batch, and it is sent by itself",
 }
 
 
@@ -175,6 +177,8 @@ def _told(row: BatchRow) -> str:
         "attempts": attempts,
         "batch id": entry.batch_id or "not known",
     }
+    if entry.part_of:
+        lines["part of"] = f"{entry.part_of}, which the API refused as a whole"
     return "\n".join(f"{name:<10} {text}" for name, text in lines.items())
 
 

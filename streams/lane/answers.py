@@ -195,9 +195,11 @@ def checked(lane: LaneState, ref: str, verdict: CheckVerdict, sent_ms: int, now:
             held = batch.unsettled(lane.tools.packer)
             correlation = correlate(held, records)
             if correlation.complete or now.boot_s >= lane.checks.deadline_of(batch):
-                lane.checks.times.learn(now.boot_s - batch.accepted_s, batch.checks + 1)
+                if correlation.complete:
+                    lane.checks.done(batch)
                 lane.end(batch, from_statuses(batch, held, correlation), write)
                 return write
+            batch.pending_s = now.boot_s
         case Reauthenticate():
             _replace_token(lane, batch, now, write)
         case RetryLater():
@@ -208,6 +210,7 @@ def checked(lane: LaneState, ref: str, verdict: CheckVerdict, sent_ms: int, now:
             _forbidden(lane, now)
         case NotVisible():
             lane.breaker.check_answered()
+            batch.pending_s = now.boot_s
         case Ambiguous():
             _unchecked(lane, now)
         case _:

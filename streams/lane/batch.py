@@ -26,8 +26,9 @@ class Batch:
     """An open batch. ``entry`` is its journal entry as last written.
 
     ``held`` is dropped once the batch is accepted or held: from then on only ``packed`` is kept, a tenth of its size.
-    ``checks`` is how many checks were answered; ``accepted_s`` is when the API accepted it, as ``boot_s``. ``again``:
-    its next POST repeats one that was answered badly or not at all.
+    ``checks`` is how many checks have ended; ``accepted_s`` is when the API accepted it, ``pending_s`` when it was last
+    said not to be done, ``check_at_s`` when the next check should be, all as ``boot_s``. ``again``: its next POST
+    repeats one that was answered badly or not at all.
     """
 
     ref: str
@@ -38,6 +39,8 @@ class Batch:
     token: int = -1
     again: bool = False
     checks: int = 0
+    pending_s: float | None = None
+    check_at_s: float = float("inf")
     accepted_s: float = float("inf")
     _ends_first_ms: int | None = None
 

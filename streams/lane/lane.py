@@ -27,6 +27,9 @@ class Lane(LaneState):
         """All that should be done now, in order."""
         actions: list[Action] = [*closing.sweep(self, now)]
         self.checks.running_max = self._in_flight_max
+        if self.options.statuses == "all":
+            in_time = self.checks.in_time(self.tokens.learned_per_minute(now))
+            self.open_batches_max = min(self.options.open_batches_max, in_time)
         actions.extend(Mint() if ref is None else self._post(self.batches[ref], now) for ref in self._durable)
         self._durable.clear()
         actions.extend(settle_overdue(self, now))

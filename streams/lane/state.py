@@ -67,6 +67,7 @@ class LaneState:
         self.retries = Due()
         self.parts = Parts()
         self.held = Due()
+        self.open_batches_max = options.open_batches_max
         self.paused = False
         self.mark: int | None = None
         self.backoff = Backoff(base_s=1.0, cap_s=60.0)
@@ -109,7 +110,7 @@ class LaneState:
     @property
     def crowded(self) -> bool:
         """Whether there are as many open batches as there may be."""
-        return len(self.batches) - len(self.held) >= self.options.open_batches_max
+        return len(self.batches) - len(self.held) >= self.open_batches_max
 
     def records_max(self, now: Instant) -> int:
         """The most intents that a batch may hold now."""

@@ -50,6 +50,7 @@ STATES: dict[str, dict[str, Any]] = {
     "fresh": {"state": BatchState.UNSENT, "policy": "hold"},
     "running": {"state": BatchState.OPEN, "policy": "hold"},
     "taken": {"state": BatchState.ACCEPTED, "policy": "retry", "batch_id": "b-1", "accepted_at": AT_MS},
+    "part": {"state": BatchState.UNSENT, "policy": "retry", "part_of": "whole", "part_requests": 2},
 }
 
 
@@ -163,7 +164,9 @@ def test_batches_are_listed_with_how_they_stand(servers: str) -> None:
         "fresh": "unsent",
         "running": "open",
         "taken": "accepted",
+        "part": "suspect",
     }
+    assert [each["part_of"] for each in listed if each["batch_ref"] == "part"] == ["whole"]
 
 
 @pytest.mark.parametrize(
@@ -186,6 +189,8 @@ def test_lines_and_details_name_no_phone_number(servers: str) -> None:
     assert lines[1].split("  ")[:3] == ["held", ALICE, "unresolved"]
     intents = orjson.loads(shown.stdout)["intents"]
     assert [each["intent_id"] for each in intents] == ["intent-0", "intent-1"]
+    assert "part of whole" in listed.stdout
+    assert "whole, which the API refused as a whole" in run(batches_app, servers, "show", "part").stdout
     people = run(batches_app, servers, "show", "held").stdout
     assert "unresolved (policy hold)" in people
     assert "2 of 2 without a final outcome" in people
@@ -298,8 +303,15 @@ def test_accounts_are_shown_as_the_journal_has_them(servers: str, monkeypatch: p
     told = {each["account_id"]: each for each in done(accounts_app, servers, "show")["accounts"]}
     assert told[ALICE]["state"] == "paused"
     assert told[ALICE]["paused"] == {"at": AT_MS, "by": "ann@desk"}
-    assert told[ALICE]["batches"] == {"unresolved": 1, "ambiguous": 1, "unsent": 2, "open": 1, "accepted": 1}
-    assert told[ALICE]["intents_in_batches"] == 12
+    assert told[ALICE]["batches"] == {
+        "unresolved": 1,
+        "ambiguous": 1,
+        "unsent": 2,
+        "open": 1,
+        "accepted": 1,
+        "suspect": 1,
+    }
+    assert told[ALICE]["intents_in_batches"] == 14
     assert not told[ALICE]["configured"]
     assert told[BOB]["state"] == "behind"
     assert told[BOB]["intents_carried"] == 2

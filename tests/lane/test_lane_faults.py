@@ -352,7 +352,8 @@ def test_half_an_hour_of_5xx_is_survived_without_a_busy_loop(code):
 @pytest.mark.faults("F82")
 @pytest.mark.parametrize("open_batches_max", [1200, 3])
 def test_checks_and_posts_share_the_budget_and_neither_starves(open_batches_max):
-    driven = Driven(minted_lane(records_max=1, requests_per_minute_per_token=12, open_batches_max=open_batches_max))
+    options = {"requests_per_minute_per_token": 12, "open_batches_max": open_batches_max, "status_deadline_s": 7200.0}
+    driven = Driven(minted_lane(records_max=1, **options))
     driven.offer([row(number, ends_at=START.wall_ms + 12 * HOUR_MS) for number in range(200)])
     made: Counter[type] = Counter()
     while driven.now.boot_s < START.boot_s + 1200.0:

@@ -61,15 +61,38 @@ def test_the_first_check_follows_what_batches_usually_take():
     assert times.first_s() == FIRST_CHECK_S
     assert times.requests() == 2.0
     for _ in range(50):
-        times.learn(20.0, 3)
+        times.learn(15.0, 25.0, 3)
     assert times.first_s() == pytest.approx(20.0, rel=0.01)
     assert times.requests() == pytest.approx(4.0, rel=0.01)
-    for _ in range(50):
-        times.learn(0.0, 1)
+    for _ in range(2000):
+        times.learn(None, times.first_s(), 1)
     assert times.first_s() == FIRST_CHECK_MIN_S
     for _ in range(50):
-        times.learn(1000.0, 9)
-    assert times.first_s() == FIRST_CHECK_MAX_S
+        times.learn(500.0, 1500.0, 2)
+    assert times.first_s() == pytest.approx(FIRST_CHECK_MAX_S, abs=0.01)
+    times.learn(None, 5000.0, 1)
+    assert 58.0 < times.first_s() < FIRST_CHECK_MAX_S, "a batch of a previous owner, asked for long after it was done"
+
+
+@pytest.mark.parametrize("takes_s", [2.5, 5.0, 12.0, 40.0])
+def test_nine_of_ten_batches_are_checked_once_whatever_time_they_take(takes_s):
+    times, dice = CheckTimes(), random.Random(1)
+    made = []
+    for _ in range(1500):
+        asked_s, too_early_s, checks = times.first_s(), None, 1
+        while asked_s < takes_s * dice.uniform(0.97, 1.03):
+            too_early_s = asked_s
+            asked_s += times.next_s(checks, dice)
+            checks += 1
+        times.learn(too_early_s, asked_s, checks)
+        made.append(checks)
+    assert sum(made[500:]) / 1000 <= 1.15
+    assert times.first_s() == pytest.approx(takes_s, rel=0.25)
+
+
+@pytest.mark.parametrize(("requests", "batches"), [(0, 1), (60, 450), (600, 4500)])
+def test_no_more_batches_are_open_than_can_be_asked_for_in_time(requests, batches):
+    assert Checks(running_max=1, deadline_s=1800.0).in_time(requests) == batches
 
 
 @given(checks=st.integers(1, 10_000), usual_s=st.floats(0, 5000), seed=st.integers())
