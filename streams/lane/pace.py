@@ -11,7 +11,7 @@ and every minute without one gives back a twentieth of the limit. So a server th
 asked for about 85 % of what it takes, and one that was wrongly strict once has its whole rate back within six minutes.
 """
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections import deque
 
 WINDOW_S = 60.0
@@ -90,7 +90,8 @@ class Pace:
     def ended(self, now_s: float) -> None:
         """A request has ended, however: its slot is freed a window from now."""
         self._running -= 1
-        self._ended.append(now_s)
+        # A previous owner's requests may have ended a little later than now, by the doubt about its clock.
+        insort(self._ended, now_s)
 
     def unsent(self) -> None:
         """A request for which a slot was taken never left: the slot is free again."""
@@ -112,7 +113,7 @@ class Pace:
 
     def restore(self, ended_s: list[float]) -> None:
         """Take over the requests of a previous owner, by the times at which they ended."""
-        self._ended.extend(sorted(ended_s))
+        self._ended = deque(sorted((*self._ended, *ended_s)))
 
     def recent(self) -> tuple[float, ...]:
         """The times at which requests ended whose slots are still taken: what a successor needs."""

@@ -195,3 +195,16 @@ def test_a_server_that_allows_less_than_was_said_is_asked_for_most_of_it(allowed
             line.pace.hold(line.now_s + 1.0)
     assert len(taken) >= 0.75 * allowed * 120
     assert thrown_back <= 0.03 * len(taken)
+
+
+def test_requests_of_a_previous_owner_may_have_ended_later_than_ours():
+    """By the doubt about its clock; the next slot is the one that is freed first all the same."""
+    pace = Pace(40)
+    pace.restore([104.0, 103.0])
+    for _ in range(38):
+        pace.take(100.0)
+        pace.ended(100.0)
+    pace.throttled(100.0)
+    ready_s = pace.ready_at(100.0)
+    assert pace.free(ready_s) > 0
+    pace.take(ready_s)
