@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from streams.settings import AccountSettings, ConfigError, Settings
-from streams.settings.sections import Policy, Statuses
+from streams.settings.sections import Labels, Policy, Statuses
 
 # Both halves of a credential are UUIDs; a wrong path may name anything.
 CREDENTIAL_BYTES_MAX = 4096
@@ -50,7 +50,7 @@ class Account:
     policy: Policy
     limits: Limits
     statuses: Statuses
-    labels: str
+    labels: Labels
 
 
 def load_credentials(account: AccountSettings, environ: Mapping[str, str] | None = None) -> Credentials:

@@ -77,6 +77,7 @@ def lane_options(settings: Settings, account_id: str, account: Account | None) -
         ambiguous_resends_max=settings.retry.ambiguous_resends_max,
         expiry_margin_ms=round(settings.api.post_deadline_s * 1000),
         statuses=account.statuses if account else settings.statuses,
+        labels=account.labels if account else settings.labels,
         status_deadline_s=settings.status_deadline_s,
         blocked=account is None,
     )

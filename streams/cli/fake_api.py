@@ -28,6 +28,13 @@ class Limits(StrEnum):
     OFF = "off"
 
 
+class Labels(StrEnum):
+    """Whether a record may name a label that is not the account's."""
+
+    ANY = "any"
+    STRICT = "strict"
+
+
 def fake_api(
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -45,13 +52,16 @@ def fake_api(
     faults: Annotated[
         str, typer.Option(metavar="SPEC", help="What shall go wrong, as in 429=0.05,post.hang=0.001,retry_after=5.")
     ] = "",
+    labels: Annotated[
+        Labels, typer.Option(help="strict: a batch with a label that is not the account's is refused. any: none is.")
+    ] = Labels.ANY,
     seed: Annotated[int, typer.Option(help="The same seed and requests give the same faults and statuses.")] = 0,
     accounts: Annotated[
         Path | None,
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="YAML or JSON list of {id, key_id, api_key}: nobody else gets a token. Else any UUIDs do.",
+            help="YAML or JSON list of {id, key_id, api_key, labels}: nobody else gets a token. Else any UUIDs do.",
         ),
     ] = None,
 ) -> None:
@@ -69,6 +79,7 @@ def fake_api(
         faults=plan,
         seed=seed,
         accounts=None if accounts is None else read_accounts(accounts),
+        strict_labels=labels is Labels.STRICT,
     )
     try:
         stopped_by = asyncio.run(_serve(options))
@@ -78,7 +89,7 @@ def fake_api(
 
 
 def read_accounts(path: Path) -> Mapping[str, Credentials]:
-    """Read a list of ``{id, key_id, api_key}``, or a mapping that has one under ``accounts`` (as the settings do).
+    """Read a list of ``{id, key_id, api_key, labels}``, or a mapping with one under ``accounts``, as the settings have.
 
     Raises:
         OperatorError: the file is something else; the text names the entry, never a key.
@@ -103,7 +114,17 @@ def _account(path: Path, number: int, entry: object) -> tuple[str, Credentials]:
         account_id = str(UUID(entry["id"]))
     except ValueError:
         raise OperatorError(f"{path}: account {number}: id must be a UUID") from None
-    return account_id, Credentials(entry["key_id"], entry["api_key"])
+    return account_id, Credentials(entry["key_id"], entry["api_key"], _labels(path, number, entry.get("labels")))
+
+
+def _labels(path: Path, number: int, given: object) -> tuple[str, ...] | None:
+    """The label ids of an account. The word of the settings of the same name says nothing here."""
+    if given is None or isinstance(given, str | bool):
+        return None
+    try:
+        return tuple(str(UUID(label_id)) for label_id in given)  # type: ignore[attr-defined]  # whatever it is
+    except (TypeError, ValueError, AttributeError):
+        raise OperatorError(f"{path}: account {number}: labels must be a list of UUIDs") from None
 
 
 def _told(error: OSError, options: FakeOptions) -> str:

@@ -12,7 +12,7 @@ from streams.contracts.errors import UnreadableMessage
 
 VERSION = 1
 
-RequestKind = Literal["post", "check", "mint"]
+RequestKind = Literal["post", "check", "mint", "labels"]
 
 
 class RequestRecord(NamedTuple):

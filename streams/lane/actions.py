@@ -68,4 +68,12 @@ class Mint:
     """Ask for an access token; the attempt is durable."""
 
 
-Action = Write | Post | Check | Mint
+@dataclass(frozen=True, slots=True)
+class ListLabels:
+    """Ask for a page of the account's labels, counted from 1."""
+
+    page: int
+    token: Token
+
+
+Action = Write | Post | Check | Mint | ListLabels

@@ -28,6 +28,7 @@ from streams.contracts.outcome import Status
 from streams.lane.actions import Action, Outcomes, Write
 from streams.lane.batch import Batch, Phase
 from streams.lane.instant import Instant
+from streams.lane.labels import UNKNOWN_LABEL
 from streams.lane.settle import EXPIRED
 from streams.lane.spread import Supply, supply
 from streams.lane.state import LaneState
@@ -104,7 +105,9 @@ def close(lane: LaneState, records_max: int, now: Instant, actions: list[Action]
         if lane.sweep_at_s < now.boot_s + SWEEP_S:
             return None
     _hasten(lane)
-    held = lane.window.take(records_max, now.wall_ms)
+    held, unknown = lane.labels.sort(lane.window.take(records_max, now.wall_ms))
+    if unknown:
+        actions.append(_refused(lane, unknown))
     if not held:
         return None
     entry = BatchEntry(lane.options.account_id, BatchState.UNSENT, len(held), lane.options.policy)
@@ -113,6 +116,15 @@ def close(lane: LaneState, records_max: int, now: Instant, actions: list[Action]
     write = Write(entries=[batch.journaled_content()])
     lane.take(held, write)
     return batch, write
+
+
+def _refused(lane: LaneState, held: list[Held]) -> Write:
+    """These intents name a label that the account does not have: they end here, unsent."""
+    write = Write(outcomes=[Outcomes(Status.REJECTED, held, 0, reason=UNKNOWN_LABEL)])
+    write.dead.extend((one, UNKNOWN_LABEL) for one in held)
+    lane.take(held, write)
+    lane.window.settled(held)
+    return write
 
 
 def _hasten(lane: LaneState) -> None:

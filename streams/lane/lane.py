@@ -8,7 +8,7 @@ in exactly one of: a parcel at an untaken place, an open batch in the journal, a
 
 from streams.contracts.outcome import Status
 from streams.lane import closing, probing, splitting
-from streams.lane.actions import Action, Check, Mint, Post, Write
+from streams.lane.actions import Action, Check, ListLabels, Mint, Post, Write
 from streams.lane.batch import Batch, Phase
 from streams.lane.doubt import overdue_at, settle_overdue
 from streams.lane.due import Due
@@ -72,7 +72,7 @@ class Lane(LaneState):
             wanted_at_s = min(wanted_at_s, self.retries.first_at(), closing.part_at(self, now))
             if self.window.sendable:
                 wanted_at_s = min(wanted_at_s, max(self._room_at(), closing.ready_at(self, now)))
-        return wanted_at_s
+        return min(wanted_at_s, self._labels_at())
 
     # -- requests
 
@@ -83,6 +83,8 @@ class Lane(LaneState):
         if self.breaker.cause is not None:
             return self._probe(now, token, actions)
         check_now = closing.check_at(self, now) <= now.boot_s
+        if self._labels_at() <= now.boot_s:
+            return self._list_labels(token, now)
         if self._checks_first and check_now:
             return self._due_check(now, token)
         if self._may_post() and (write := self._next_post(now, token, actions)):
@@ -132,9 +134,21 @@ class Lane(LaneState):
 
     def _room_at(self) -> float:
         """When one more batch may be opened. Where checks are made as far as possible, an overdue one gives way."""
+        if self.labels.awaited:
+            return float("inf")
         if not self.crowded:
             return float("-inf")
         return self.checks.due.first_at() if self.options.statuses == "best_effort" else float("inf")
+
+    def _labels_at(self) -> float:
+        """When a page of the account's labels should be asked for: only for intents that wait."""
+        return self.labels.due_at if self.window and not self.paused else float("inf")
+
+    def _list_labels(self, token: Token, now: Instant) -> ListLabels:
+        self.tokens.take(token, now)
+        self.tokens.minting.demand.add(1.0, now.boot_s)
+        self.requested_s = now.boot_s
+        return ListLabels(self.labels.start(now.boot_s), token)
 
     def _make_room(self, now: Instant, actions: list[Action]) -> None:
         while self.crowded and (batch := self.checks.due.pop(now.boot_s)):

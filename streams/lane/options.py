@@ -6,6 +6,7 @@ from typing import Literal
 
 from streams.contracts.parcel import Priority
 from streams.lane.cursor import RUNS_MAX
+from streams.lane.labels import LabelMode
 
 StatusMode = Literal["all", "best_effort", "none"]
 
@@ -37,6 +38,7 @@ class LaneOptions:
     ambiguous_resends_max: int = 2
     expiry_margin_ms: int = 30_000
     statuses: StatusMode = "all"
+    labels: LabelMode = "off"
     status_deadline_s: float = 1800.0
     blocked: bool = False
     cursor_runs_max: int = RUNS_MAX

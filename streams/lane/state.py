@@ -21,6 +21,7 @@ from streams.lane.checking import Checks
 from streams.lane.cursor import ENTRY_BYTES_MAX, Cursor
 from streams.lane.due import Due
 from streams.lane.instant import Instant
+from streams.lane.labels import Labels
 from streams.lane.options import LaneOptions
 from streams.lane.parts import Parts
 from streams.lane.retry_budget import RetryBudget
@@ -74,6 +75,7 @@ class LaneState:
         self.hold_until_s = float("-inf")
         self.one_at_a_time = False
         self.breaker = Breaker()
+        self.labels = Labels(options.labels)
         self.size_limit = options.records_max
         self.size_limit_until_s = float("-inf")
         self.sweep_at_s = float("-inf")
@@ -92,6 +94,8 @@ class LaneState:
         indices = self.cursor.read(offset, len(rows), rows[0].recorded_at if rows else 0)
         held = [Held(Place(offset, index), topic, partition, rows[index]) for index in indices]
         self.window.add(held, now.boot_s)
+        if self.labels.known is not None:
+            self.labels.met([row.label_id for row in rows], now.boot_s)
         return len(indices)
 
     def durable(self, serial: int) -> None:

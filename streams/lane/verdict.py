@@ -58,6 +58,13 @@ class Statuses:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """One page of the account's dynamic labels, by id; empty behind the last one."""
+
+    label_ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class NotVisible:
     """The API does not know the batch (yet): 404, or 400, to a status check."""
 
@@ -133,12 +140,14 @@ class Ambiguous:
 PostVerdict = Accepted | RetryLater | Reauthenticate | Split | Refuse | Ambiguous
 CheckVerdict = Statuses | NotVisible | RetryLater | Reauthenticate | Refuse | Ambiguous
 TokenVerdict = Minted | RetryLater | Refuse
+LabelsVerdict = Listed | RetryLater | Reauthenticate | Refuse | Ambiguous
 
 
 _NAMES: dict[type, str] = {
     Accepted: "accepted",
     Statuses: "statuses",
     Minted: "minted",
+    Listed: "listed",
     NotVisible: "not_visible",
     RetryLater: "retry_later",
     Reauthenticate: "reauthenticate",
@@ -148,7 +157,7 @@ _NAMES: dict[type, str] = {
 }
 
 
-def verdict_name(verdict: PostVerdict | CheckVerdict | TokenVerdict) -> str:
+def verdict_name(verdict: PostVerdict | CheckVerdict | TokenVerdict | LabelsVerdict) -> str:
     """The verdict as a word, for request records, logs and metrics."""
     if isinstance(verdict, RetryLater) and verdict.throttled:
         return "throttled"

@@ -9,7 +9,7 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from streams.contracts.journal import Held, Packer, Place
@@ -105,6 +105,8 @@ class Rehearsal:
     _order: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
+        # Whether a label exists only the API knows.
+        self.options = replace(self.options, labels="off")
         refs = map(str, itertools.count())
         tools = Tools(random.Random(self.options.account_id), refs.__next__, _Unsealed(), _PACKER)
         self._lane = _Unwritten(self.options, tools)

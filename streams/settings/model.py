@@ -59,7 +59,12 @@ class Settings(BaseSettings):
     status_deadline_s: float = Field(
         1800, gt=0, le=86_400, description="How long a status is waited for before it is `unknown`."
     )
-    labels: Labels = Field("off", description="Check labels against the account's own before sending.")
+    labels: Labels = Field(
+        "off",
+        description="Check `label_id` against the labels that the API lists for the account, on its budget: `warn` "
+        "tells of those it does not have and sends all the same, `reject` ends such intents as `rejected`. Where the "
+        "list cannot be read, all are sent.",
+    )
     outcomes: OutcomeSettings = Field(default_factory=OutcomeSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     logging: LoggingSettings = Field(default_factory=LoggingSettings)

@@ -51,7 +51,7 @@ HORIZON_H_MAX = 48
 ApiVersion = Literal["v1", "v2", "v3"]
 Policy = Literal["retry", "hold"]
 Statuses = Literal["all", "best_effort", "none"]
-Labels = Annotated[Literal["off"], not_yet("warn", "reject", instead='"off"')]
+Labels = Literal["off", "warn", "reject"]
 
 
 class _Section(BaseModel):

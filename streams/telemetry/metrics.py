@@ -35,6 +35,7 @@ VERDICTS: Mapping[str, tuple[str, ...]] = {
     "post": ("accepted", "retry_later", "throttled", "reauthenticate", "split", "refuse", "ambiguous"),
     "check": ("statuses", "not_visible", "retry_later", "throttled", "reauthenticate", "refuse", "ambiguous"),
     "mint": ("minted", "retry_later", "throttled", "refuse"),
+    "labels": ("listed", "retry_later", "throttled", "reauthenticate", "refuse", "ambiguous"),
 }
 
 Committer = Literal["route", "lanes"]
@@ -101,9 +102,15 @@ class Metrics:
             "Valid intents with something to mend: unknown fields that were dropped, characters the API dislikes.",
             warning=("unknown_field", "reason_characters"),
         )
+        self.unknown_labels = self._counter(
+            "unknown_labels", "Labels that intents named and their account does not have; once for each."
+        )
+        self.labels_unread = self._gauge(
+            "labels_unread", "Accounts whose labels could not be read, so that their intents go out unchecked."
+        )
         self.dead_letters = self._counter(
             "dead_letters",
-            f"Intents that can never be submitted; reason {REJECTED}: refused by the API.",
+            f"Intents that can never be submitted; reason {REJECTED}: refused by the API, or for their label.",
             reason=(*(code for code in Code if code is not Code.EXPIRED), REJECTED),
         )
         self.parcel_records = self._histogram(

@@ -138,6 +138,24 @@ def read_statuses(value: object, batch_id: str) -> tuple[RecordStatus, ...] | No
     return tuple(_record(item) for item in mine)
 
 
+def read_labels(value: object) -> frozenset[str] | None:
+    """Return the ids of the dynamic labels of a page, or ``None`` if there is no list of labels.
+
+    The page is an array (vendor page "Get Call Personalisation Label"), or an object that has it under ``data`` or
+    ``labels``. An item that says that it is of another type is none of them; one without an id makes it no list.
+    """
+    items = value
+    if isinstance(value, Mapping):
+        items = value.get("data", value.get("labels"))
+        if isinstance(items, Mapping):
+            items = items.get("labels")
+    if not isinstance(items, list):
+        return None
+    if not all(isinstance(item, dict) and isinstance(item.get("id"), str) for item in items):
+        return None
+    return frozenset(item["id"].lower() for item in items if item.get("label_type", "dynamic") == "dynamic")
+
+
 def _record(item: dict[str, Any]) -> RecordStatus:
     get = item.get
     info = get("status_info")

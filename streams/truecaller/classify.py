@@ -25,6 +25,8 @@ from streams.lane.verdict import (
     Accepted,
     Ambiguous,
     CheckVerdict,
+    LabelsVerdict,
+    Listed,
     Minted,
     NotVisible,
     PostVerdict,
@@ -40,6 +42,7 @@ from streams.truecaller.answers import (
     read_batch_id,
     read_error,
     read_json,
+    read_labels,
     read_statuses,
     read_token,
 )
@@ -139,6 +142,24 @@ def classify_check(reply: Answer | NoAnswer, batch_id: str) -> CheckVerdict:
     if reply.status in _NO_REFUSAL or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Ambiguous(_unclear(reply), retry_after_s=_retry_after_s(reply))
     return Refuse(_unclear(reply) if _is_redirect(reply.status) else _cause(reply, error))
+
+
+def classify_labels(reply: Answer | NoAnswer) -> LabelsVerdict:
+    """What the answer to a request for labels means. ``Ambiguous`` is only "no usable answer"."""
+    if isinstance(reply, NoAnswer):
+        return RetryLater(reply.cause) if reply.handed is Handed.NOTHING else Ambiguous(reply.cause)
+    value = _json(reply)
+    error = read_error(value)
+    if reply.status == HTTPStatus.UNAUTHORIZED or (error and error.token):
+        return Reauthenticate(_cause(reply, error))
+    if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
+        return _later(reply)
+    if reply.success:
+        label_ids = None if reply.flaw or error else read_labels(value)
+        return Ambiguous(reply.flaw or "answer_unreadable") if label_ids is None else Listed(label_ids)
+    if _is_refusal(reply.status) or _is_redirect(reply.status):
+        return Refuse(_unclear(reply) if _is_redirect(reply.status) else _cause(reply, error))
+    return Ambiguous(_unclear(reply))
 
 
 def classify_mint(reply: Answer | NoAnswer) -> TokenVerdict:

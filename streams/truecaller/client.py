@@ -26,19 +26,20 @@ import orjson
 
 from streams import __version__, failpoint
 from streams.contracts.urls import check_base_url
-from streams.lane.verdict import Ambiguous, CheckVerdict, PostVerdict, TokenVerdict
+from streams.lane.verdict import Ambiguous, CheckVerdict, LabelsVerdict, PostVerdict, TokenVerdict
 from streams.truecaller.answers import is_token
 from streams.truecaller.classify import (
     Answer,
     Handed,
     NoAnswer,
     classify_check,
+    classify_labels,
     classify_mint,
     classify_post,
     clock_ahead_s,
 )
 from streams.truecaller.rate_limit import read_exhausted
-from streams.truecaller.wire import Version, records_path, status_path, token_path
+from streams.truecaller.wire import Version, labels_path, records_path, status_path, token_path
 
 # A status answer of 500 records whose texts are all escaped Unicode is about 0.7 MB.
 ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -47,7 +48,7 @@ ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
 _KEEPALIVE_S: Final = 20.0
 _URLS_MAX: Final = 4096
 
-RequestKind = Literal["post", "check", "mint"]
+RequestKind = Literal["post", "check", "mint", "labels"]
 Observe = Callable[[RequestKind, int | None, float], None]
 ObserveClock = Callable[[float], None]
 _Headers = list[tuple[bytes, bytes]]
@@ -127,6 +128,16 @@ class TruecallerClient:
             await response.extensions["network_stream"].aclose()
         return verdict
 
+    async def labels(self, account_id: str, token: str, page: int) -> LabelsVerdict:
+        """Ask for one page, counted from 1, of the account's labels."""
+        reply, response = await self._exchange(
+            "labels", self._kept, labels_path(account_id, page), [_bearer(token)], b""
+        )
+        verdict = classify_labels(reply)
+        if isinstance(verdict, Ambiguous) and response is not None:
+            await response.extensions["network_stream"].aclose()
+        return verdict
+
     async def mint(self, account_id: str, key_id: str, api_key: str) -> TokenVerdict:
         """Fetch a new access token. Spends one of the account's few mints."""
         body = orjson.dumps({"key_id": key_id, "api_key": api_key})
@@ -151,7 +162,7 @@ class TruecallerClient:
         began_s = time.perf_counter()
         content = _HalvedBody(body) if failpoint.hit is not None and kind == "post" else _Body(body)
         request = httpx.Request(
-            "GET" if kind == "check" else "POST",
+            "GET" if kind in {"check", "labels"} else "POST",
             self._url(path),
             headers=self._headers + headers,
             stream=content,

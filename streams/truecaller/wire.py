@@ -19,6 +19,9 @@ Version = Literal["v1", "v2", "v3"]
 
 RECORDS_MAX: Final = 500
 
+# The API's own default (vendor page "Get Call Personalisation Label").
+LABELS_PER_PAGE: Final = 1000
+
 _PREFIX: Final[dict[Version, str]] = {"v1": "", "v2": "/v2", "v3": "/v3"}
 _ACCOUNT_ID: Final = re.compile(UUID_PATTERN)
 
@@ -66,6 +69,15 @@ def status_path(version: Version, account_id: str, batch_id: str) -> str:
     if not is_batch_id(batch_id):
         raise ValueError("the batch id has characters or a length that must not enter a URL")
     return f"{records_path(version, account_id)}?batchId={batch_id}"
+
+
+def labels_path(account_id: str, page: int) -> str:
+    """Path and query of a page, counted from 1, of an account's labels, which have no version.
+
+    Raises:
+        ValueError: the account id is not a canonical UUID.
+    """
+    return f"/clients/{_canonical(account_id)}/labels?page={page}&limit={LABELS_PER_PAGE}"
 
 
 def token_path(account_id: str) -> str:

@@ -14,8 +14,8 @@ from streams.kafka.committer import Committer, LeaseLost
 from streams.kafka.lease import Chunk, Lease
 from streams.kafka.message import OutMessage
 from streams.kafka.recall import Recalled
-from streams.lane import answers, commands
-from streams.lane.actions import Action, Check, Mint, Post, Write
+from streams.lane import answers, commands, listing
+from streams.lane.actions import Action, Check, ListLabels, Mint, Post, Write
 from streams.lane.instant import Instant
 from streams.lane.verdict import RetryLater
 from streams.worker.clock import boot_s, read_clock
@@ -76,6 +76,8 @@ class LaneRunner:
                 self._start(owned, self._check(owned, action))
             case Mint():
                 self._start(owned, self._mint(owned))
+            case ListLabels():
+                self._start(owned, self._labels(owned, action))
 
     def _step_of(self, write: Write) -> str:
         if failpoint.hit is None:
@@ -172,6 +174,18 @@ class LaneRunner:
         now = read_clock()
         self.observer.answered("mint", owned, None, verdict, now.boot_s - sent.boot_s)
         return answers.minted(owned.lane, verdict, sent.wall_ms, now)
+
+    async def _labels(self, owned: OwnedLane, action: ListLabels) -> Write:
+        if not await self._confirmed(owned.partition):
+            return listing.not_made(owned.lane, action)
+        sent = read_clock()
+        verdict = await self.requests.labels(owned.account_id, action)
+        now = read_clock()
+        self.observer.answered("labels", owned, None, verdict, now.boot_s - sent.boot_s)
+        failing = owned.lane.labels.failing
+        write = listing.listed(owned.lane, action, verdict, sent.wall_ms, now)
+        self.observer.labels_read(owned, failing)
+        return write
 
     async def _confirmed(self, partition: OwnedPartition) -> bool:
         """Whether a request may leave now: make a commit confirm the lease if none has lately."""

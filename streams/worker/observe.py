@@ -17,6 +17,8 @@ from streams.lane.instant import Instant
 from streams.lane.verdict import (
     Accepted,
     CheckVerdict,
+    LabelsVerdict,
+    Listed,
     Minted,
     PostVerdict,
     Split,
@@ -30,7 +32,7 @@ from streams.worker.token_sample import TokenSample
 
 log = structlog.stdlib.get_logger(__name__)
 
-Verdict = PostVerdict | CheckVerdict | TokenVerdict
+Verdict = PostVerdict | CheckVerdict | TokenVerdict | LabelsVerdict
 
 _REMEDIES = {
     Cause.FAILING: "it is tried again by itself; if it lasts, see whether the API can be reached",
@@ -68,8 +70,22 @@ class LaneObserver:
                     records=len(group.held),
                     remedy="find out whether the API took it, then `callstream batches resolve`",
                 )
+        if owned.lane.labels.news:
+            self._unknown_labels(owned)
         if write.dead:
             self.metrics.dead_letters.labels(REJECTED).inc(len(write.dead))
+
+    def _unknown_labels(self, owned: OwnedLane) -> None:
+        labels = owned.lane.labels
+        self.metrics.unknown_labels.inc(len(labels.news))
+        for label_id in labels.news:
+            log.warning(
+                "label_unknown",
+                account_id=owned.account_id,
+                label_id=label_id,
+                remedy="the account has no such dynamic label: create it in the console, or correct the dialer",
+            )
+        labels.news.clear()
 
     def _accepted(self, group: Outcomes, now: Instant) -> None:
         self.metrics.batch_records.observe(len(group.held))
@@ -100,10 +116,25 @@ class LaneObserver:
                 event.debug("batch_checked", records=len(records))
             case Minted():
                 event.info("token_minted")
+            case Listed(label_ids):
+                event.debug("labels_listed", labels=len(label_ids))
             case Split(code, at, _):
                 event.warning("batch_refused", code=code, field=at)
             case _:
                 event.warning(f"{kind}_{name}", cause=verdict.cause)
+
+    def labels_read(self, owned: OwnedLane, failing: str | None) -> None:
+        """The list of an account's labels was asked for; ``failing`` is how that had stood before."""
+        cause = owned.lane.labels.failing
+        if cause is not None and failing is None:
+            log.warning(
+                "labels_unread",
+                account_id=owned.account_id,
+                cause=cause,
+                remedy="intents go out unchecked meanwhile; may the account's API key list its labels?",
+            )
+        elif cause is None and failing is not None:
+            log.info("labels_read_again", account_id=owned.account_id)
 
     @contextmanager
     def breaker_watched(self, owned: OwnedLane, now: Instant) -> Iterator[None]:
@@ -162,7 +193,7 @@ class LaneObserver:
         batches: Counter[BatchState] = Counter()
         breakers: Counter[tuple[BreakerState, Cause | None]] = Counter()
         tokens = TokenSample()
-        waiting = unresolved = carried = suspects = 0
+        waiting = unresolved = carried = suspects = unread = 0
         oldest_s = 0.0
         partitions = list(partitions)
         for partition in partitions:
@@ -174,6 +205,7 @@ class LaneObserver:
                 unresolved += sum(batch.entry.state is BatchState.AMBIGUOUS for batch in lane.held)
                 carried += len(lane.carry)
                 waiting += len(lane.window)
+                unread += lane.labels.failing is not None
                 oldest_s = max(oldest_s, now.boot_s - lane.window_since_s) if lane.window else oldest_s
                 batches.update(batch.entry.state for batch in lane.batches.values())
                 tokens.add(owned, now)
@@ -190,6 +222,7 @@ class LaneObserver:
         metrics.recall_lag_records.set(sum(partition.reading.recall_lag() for partition in partitions))
         metrics.recall_behind_seconds.set(max((p.reading.behind_s(now) for p in partitions), default=0.0))
         metrics.carried_records.set(carried)
+        metrics.labels_unread.set(unread)
         metrics.window_records.set(waiting)
         metrics.window_oldest_seconds.set(oldest_s)
         tokens.show(metrics)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from streams import failpoint
 from streams.accounts import AccountBook
-from streams.lane.actions import Check, Post
-from streams.lane.verdict import CheckVerdict, PostVerdict, Refuse, TokenVerdict
+from streams.lane.actions import Check, ListLabels, Post
+from streams.lane.verdict import CheckVerdict, LabelsVerdict, PostVerdict, Refuse, TokenVerdict
 from streams.settings import ConfigError
 from streams.truecaller.client import TruecallerClient
 from streams.truecaller.wire import Version, encode_batch
@@ -33,6 +33,10 @@ class LaneRequests:
         verdict = await self.client.check(account_id, action.token.secret, action.batch_id)
         _reached("check_after_get", action.batch_ref)
         return verdict
+
+    async def labels(self, account_id: str, action: ListLabels) -> LabelsVerdict:
+        """Ask for a page of the account's labels."""
+        return await self.client.labels(account_id, action.token.secret, action.page)
 
     async def mint(self, account_id: str) -> TokenVerdict:
         """Mint a token with the account's credentials as they are now."""

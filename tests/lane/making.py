@@ -10,7 +10,7 @@ from streams.contracts.journal import BatchEntry, Entry, Held, JournalKey, Packe
 from streams.contracts.outcome import Status
 from streams.contracts.parcel import Parcel, Row
 from streams.lane import answers, commands
-from streams.lane.actions import Action, Check, Mint, Post, Write
+from streams.lane.actions import Action, Check, ListLabels, Mint, Post, Write
 from streams.lane.instant import Instant
 from streams.lane.lane import Lane
 from streams.lane.options import LaneOptions
@@ -74,12 +74,12 @@ class Driven:
         self.lane = lane
         self.now = now
         self.writes: list[Write] = []
-        self.requests: list[Post | Check | Mint] = []
+        self.requests: list[Post | Check | Mint | ListLabels] = []
 
     def offer(self, rows: Sequence[Row], offset: int = 0) -> int:
         return self.lane.offer(offset, parcel(rows), self.now)
 
-    def step(self, seconds: float = 0.0) -> list[Post | Check | Mint]:
+    def step(self, seconds: float = 0.0) -> list[Post | Check | Mint | ListLabels]:
         """Let time pass, step until nothing happens, return the new requests."""
         self.now = after(seconds, self.now)
         before = len(self.requests)

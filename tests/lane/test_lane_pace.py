@@ -208,3 +208,10 @@ def test_requests_of_a_previous_owner_may_have_ended_later_than_ours():
     ready_s = pace.ready_at(100.0)
     assert pace.free(ready_s) > 0
     pace.take(ready_s)
+
+
+def test_slots_of_several_previous_tokens_free_themselves_in_order():
+    pace = Pace(4)
+    pace.restore([130.0, 105.0])
+    pace.restore([104.0])
+    assert pace.recent() == (104.0, 105.0, 130.0)

@@ -241,8 +241,25 @@ def test_accounts_are_read_from_yaml_or_json(tmp_path: Path, text):
 
 
 @pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        pytest.param(f"[{ACCOUNT.upper()}]", (ACCOUNT,), id="a list"),
+        pytest.param("[]", (), id="none at all"),
+        pytest.param("null", None, id="nothing"),
+        pytest.param("reject", None, id="the word of the settings"),
+    ],
+)
+def test_accounts_may_have_labels(tmp_path: Path, labels, expected):
+    path = tmp_path / "accounts.yaml"
+    path.write_text(f"[{ENTRY[:-1]}, labels: {labels}}}]")
+    assert read_accounts(path)[ACCOUNT].labels == expected
+
+
+@pytest.mark.parametrize(
     ("text", "complaint"),
     [
+        (f"[{ENTRY[:-1]}, labels: [x]}}]", "account 1: labels must be a list of UUIDs"),
+        (f"[{ENTRY[:-1]}, labels: 7}}]", "account 1: labels must be a list of UUIDs"),
         ("[", "not YAML"),
         ("{}", "must be a list"),
         ("[7]", "account 1 must be a mapping"),

@@ -2,12 +2,13 @@
 
 import pytest
 
-from streams.lane.verdict import Ambiguous, RetryLater, Split
+from streams.lane.verdict import Ambiguous, Listed, Reauthenticate, Refuse, RetryLater, Split
 from streams.truecaller.classify import (
     Answer,
     Handed,
     NoAnswer,
     classify_check,
+    classify_labels,
     classify_mint,
     classify_post,
     retry_after_s,
@@ -103,3 +104,35 @@ def test_retry_after_is_clamped(value, date, seconds):
 def test_retry_after_is_held_against_the_servers_own_clock():
     """The server is an hour ahead of us: its date, not ours, says how long it means."""
     assert retry_after_s("Wed, 21 Oct 2026 08:28:30 GMT", "Wed, 21 Oct 2026 08:28:00 GMT", DATE_S) == 30.0
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        pytest.param(Answer(200, b"[]"), Listed(frozenset()), id="none"),
+        pytest.param(Answer(200, b'[{"id":"A-1","label_type":"dynamic"}]'), Listed(frozenset({"a-1"})), id="an array"),
+        pytest.param(Answer(200, b'{"data":[{"id":"a"}]}'), Listed(frozenset({"a"})), id="under data"),
+        pytest.param(Answer(200, b'{"labels":[{"id":"a"}]}'), Listed(frozenset({"a"})), id="under labels"),
+        pytest.param(Answer(200, b'{"data":{"labels":[{"id":"a"}]}}'), Listed(frozenset({"a"})), id="under both"),
+        pytest.param(
+            Answer(200, b'[{"id":"a","label_type":"static"},{"id":"b"}]'), Listed(frozenset({"b"})), id="another type"
+        ),
+        pytest.param(Answer(200, b'[{"name":"a"}]'), Ambiguous("answer_unreadable"), id="without an id"),
+        pytest.param(Answer(200, b"[7]"), Ambiguous("answer_unreadable"), id="no labels"),
+        pytest.param(Answer(200, b"{}"), Ambiguous("answer_unreadable"), id="no list"),
+        pytest.param(Answer(200, b""), Ambiguous("answer_unreadable"), id="nothing"),
+        pytest.param(Answer(200, b"[", flaw="answer_cut"), Ambiguous("answer_cut"), id="cut"),
+        pytest.param(Answer(200, b'{"status":"error","message":"x"}'), Ambiguous("answer_unreadable"), id="an error"),
+        pytest.param(Answer(303, b""), Refuse("redirect"), id="redirect"),
+        pytest.param(Answer(408, b""), Ambiguous("http_408"), id="408"),
+        pytest.param(
+            Answer(500, b'{"message":"500/50011 - Failed to parse token","slug":"x"}'),
+            Reauthenticate("http_500"),
+            id="token in a 500",
+        ),
+        pytest.param(NoAnswer("connect_failed", Handed.NOTHING), RetryLater("connect_failed"), id="not reached"),
+        pytest.param(NoAnswer("no_answer", Handed.WHOLE), Ambiguous("no_answer"), id="no answer"),
+    ],
+)
+def test_only_a_readable_list_is_one(reply, verdict):
+    assert classify_labels(reply) == verdict

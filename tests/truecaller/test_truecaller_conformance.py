@@ -19,6 +19,7 @@ from streams.lane.instant import Instant
 from streams.lane.verdict import (
     Accepted,
     Ambiguous,
+    Listed,
     Minted,
     NotVisible,
     Reauthenticate,
@@ -28,6 +29,7 @@ from streams.lane.verdict import (
     Split,
     Statuses,
 )
+from streams.sandbox.accounts import accounts_of
 from streams.sandbox.fake_api import Credentials, FakeOptions, FakeTruecaller, FaultPlan, Moment
 from streams.truecaller.client import ClientOptions, TruecallerClient
 from streams.truecaller.wire import RECORDS_MAX, Version, encode_batch
@@ -220,6 +222,72 @@ async def test_wrong_keys_are_refused(tmp_path):
     async with paired(tmp_path, accounts={ACCOUNT: Credentials("id", "secret")}) as pair:
         assert await pair.client.mint(ACCOUNT, "id", "secrets") == Refuse("authorization-error")
         assert isinstance(await pair.client.mint(ACCOUNT, "id", "secret"), Minted)
+
+
+LABELS = tuple(f"c6d86658-008d-4c08-98fb-{number:012}" for number in range(2300))
+
+
+@pytest.mark.parametrize(
+    ("labels", "sizes"),
+    [
+        pytest.param(LABELS, [1000, 1000, 300, 0], id="pages"),
+        pytest.param(LABELS[:1], [1, 0], id="one"),
+        pytest.param((), [0], id="none"),
+    ],
+)
+async def test_labels_are_listed_page_by_page_on_the_tokens_budget(tmp_path, labels, sizes):
+    async with paired(tmp_path, accounts={ACCOUNT: Credentials(KEY, KEY, labels)}) as pair:
+        token = await pair.token()
+        found: set[str] = set()
+        for page, size in enumerate(sizes, 1):
+            verdict = await pair.client.labels(ACCOUNT, token, page)
+            assert isinstance(verdict, Listed)
+            assert len(verdict.label_ids) == size
+            found |= verdict.label_ids
+        assert found == set(labels)
+        for _ in range(60 - len(sizes)):
+            await pair.client.check(ACCOUNT, token, "none")
+        assert await pair.client.labels(ACCOUNT, token, 1) == RetryLater("http_429", throttled=True, left=True)
+    kinds = Counter(line["kind"] for line in pair.lines() if line["event"] == "request")
+    assert kinds["labels"] == len(sizes) + 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "verdict"),
+    [
+        pytest.param("401", Reauthenticate("authorization-error"), id="401"),
+        pytest.param("403", Refuse("forbidden-error"), id="403"),
+        pytest.param("404", Refuse("http_404"), id="404"),
+        pytest.param("429", RetryLater("http_429", throttled=True, left=True), id="429"),
+        pytest.param("500", Ambiguous("http_500"), id="500"),
+        pytest.param("token500", Reauthenticate("http_500"), id="token500"),
+        pytest.param("cut", Ambiguous("answer_cut"), id="cut"),
+        pytest.param("hang", Ambiguous("deadline"), id="hang"),
+        pytest.param("reset", Ambiguous("no_answer"), id="reset"),
+    ],
+)
+async def test_a_list_of_labels_that_fails_is_never_taken_for_an_empty_one(tmp_path, fault, verdict):
+    async with paired(tmp_path, f"labels.{fault}=1", deadline_s=0.3) as pair:
+        assert await pair.client.labels(ACCOUNT, await pair.token(), 1) == verdict
+
+
+@pytest.mark.parametrize("submit", VERSIONS)
+async def test_where_labels_are_strict_a_strange_one_is_refused_and_its_own_is_taken(tmp_path, submit):
+    options: dict[str, Any] = {"accounts": {ACCOUNT: Credentials(KEY, KEY, (LABEL,))}, "strict_labels": True}
+    async with paired(tmp_path, submit=submit, **options) as pair:
+        token = await pair.token()
+        mine = intents(2)
+        assert isinstance(await pair.client.post(ACCOUNT, token, encode_batch(submit, mine)), Accepted)
+        strange = [*mine, mine[0]._replace(label_id=OTHER)]
+        refused = await pair.client.post(ACCOUNT, token, encode_batch(submit, strange))
+        assert isinstance(refused, Split)
+        assert refused.field == "label_id"
+
+
+async def test_without_a_file_an_account_has_the_label_of_the_synthetic_dialer(tmp_path):
+    async with paired(tmp_path) as pair:
+        verdict = await pair.client.labels(ACCOUNT, await pair.token(), 1)
+    assert verdict == Listed(frozenset({accounts_of([ACCOUNT])[0].label_id}))
 
 
 FAULTS = [

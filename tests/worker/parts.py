@@ -15,7 +15,7 @@ from streams.kafka.committer import LeaseLost
 from streams.kafka.lease import Chunk, Lease
 from streams.kafka.message import OutMessage
 from streams.kafka.topic_names import TopicNames
-from streams.lane.actions import Check, Post
+from streams.lane.actions import Check, ListLabels, Post
 from streams.lane.lane import Lane
 from streams.lane.options import LaneOptions
 from streams.lane.reading import Room
@@ -41,8 +41,14 @@ HOUR_MS = 3_600_000
 def row(number: int, **changes: Any) -> Row:
     """Intent ``number``: a call in a minute that may take an hour."""
     starts_at = START_MS + 60_000
-    content = {"starts_at": starts_at, "ends_at": starts_at + HOUR_MS, "recorded_at": START_MS, **changes}
-    return Row(number, f"intent-{number}", CALLER, f"91700000{number:04}", LABEL, **content)
+    content = {
+        "label_id": LABEL,
+        "starts_at": starts_at,
+        "ends_at": starts_at + HOUR_MS,
+        "recorded_at": START_MS,
+        **changes,
+    }
+    return Row(number, f"intent-{number}", CALLER, f"91700000{number:04}", **content)
 
 
 def lease(topic: str = "parcels", partition: int = 0, *, start: int = 0, **changes: Any) -> Lease:
@@ -152,6 +158,7 @@ class AnsweredByHand:
         self.mints: list[Asked] = []
         self.posts: list[Asked] = []
         self.checks: list[Asked] = []
+        self.pages: list[Asked] = []
 
     async def mint(self, account_id: str) -> Any:
         return await self._ask(self.mints, account_id)
@@ -161,6 +168,9 @@ class AnsweredByHand:
 
     async def check(self, _account_id: str, action: Check) -> Any:
         return await self._ask(self.checks, action)
+
+    async def labels(self, _account_id: str, action: ListLabels) -> Any:
+        return await self._ask(self.pages, action)
 
     async def _ask(self, asked: list[Asked], action: Any) -> Any:
         asked.append(Asked(boot_s(), action, asyncio.get_running_loop().create_future()))

@@ -15,12 +15,13 @@ import orjson
 from streams.sandbox.fake_api.batches import BatchBook
 from streams.sandbox.fake_api.clock import Moment
 from streams.sandbox.fake_api.faults import Dice, Effect, Fault, FaultPlan, Kind
+from streams.sandbox.fake_api.labels import LabelBook
 from streams.sandbox.fake_api.limits import Token, TokenBook
 from streams.sandbox.fake_api.records import Version, find_flaw, numbers_of
 
 Limits = Literal["strict", "off"]
 
-_PATH: Final = re.compile(r"(?:/(v2|v3))?/clients/([^/]+)/(dynamic_call_records|token)")
+_PATH: Final = re.compile(r"(?:/(v2|v3))?/clients/([^/]+)/(dynamic_call_records|labels|token)")
 _VERSIONS: Final[dict[str | None, Version]] = {None: "v1", "v2": "v2", "v3": "v3"}
 _RECORD_KINDS: Final[dict[str, Kind]] = {"POST": "post", "GET": "check"}
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -42,10 +43,11 @@ _FAULT_BODIES: Final[dict[str, dict[str, str]]] = {
 
 
 class Credentials(NamedTuple):
-    """The key that an account must show to get a token."""
+    """The key that an account must show to get a token, and its labels; ``None``: the one of the synthetic dialer."""
 
     key_id: str
     api_key: str
+    labels: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         return "Credentials(***)"
@@ -100,6 +102,7 @@ class Api:
         limits: Limits = "strict",
         status_delay_s: float = 5.0,
         accounts: Mapping[str, Credentials] | None = None,
+        strict_labels: bool = False,
     ) -> None:
         self.stats = FakeStats()
         self._plan = plan
@@ -108,12 +111,14 @@ class Api:
         self._tokens = TokenBook(strict=limits == "strict")
         self._batches = BatchBook(plan, seed, status_delay_s)
         self._dice = Dice(plan, seed)
+        labels = {account_id: each.labels for account_id, each in (accounts or {}).items() if each.labels is not None}
+        self._labels = LabelBook(labels, strict=strict_labels)
 
     def handle(self, call: Call) -> Reply:
         """Answer one request."""
         match = _PATH.fullmatch(call.path)
         kind = _kind(call.method, match[3]) if match else None
-        if match is None or kind is None or (kind == "mint" and match[1]):
+        if match is None or kind is None or (kind in {"mint", "labels"} and match[1]):
             return self._done(_reply(404, _NOT_FOUND))
         version = _VERSIONS[match[1]]
         account_id = match[2].lower()
@@ -153,8 +158,8 @@ class Api:
                 return _invalid(f"{name} is required")
             if self._accounts is None and not _UUID.fullmatch(wanted[name].lower()):
                 return _invalid(f"{name} must be a uuid")
-        shown = Credentials(wanted["key_id"], wanted["api_key"])
-        if self._accounts is not None and self._accounts.get(account_id) != shown:
+        known = None if self._accounts is None else self._accounts.get(account_id, Credentials("", ""))
+        if known is not None and (known.key_id, known.api_key) != (wanted["key_id"], wanted["api_key"]):
             return _reply(401, {"slug": "authorization-error", "message": "invalid credentials"})
         return None
 
@@ -175,12 +180,16 @@ class Api:
         fault = self._throw(kind, call, account_id)
         if fault and not fault.applied:
             return self._faulty(fault)
-        reply = (self._create if kind == "post" else self._check)(call, version, account_id)
+        answers = {"post": self._create, "check": self._check, "labels": self._list}
+        reply = answers[kind](call, version, account_id)
         return self._faulty(fault, reply) if fault else reply
 
     def _create(self, call: Call, version: Version, account_id: str) -> Reply:
         records = _json_object(call.body).get("call_records")
         flaw = find_flaw(version, records, call.received.wall_ms, self._plan.bad)
+        if flaw is None:
+            assert isinstance(records, list)
+            flaw = self._labels.flaw(account_id, records)
         if flaw is not None:
             message = f"Request body is invalid: {flaw.message}"
             return _reply(400, {"status": "error", "field": flaw.field, "message": message})
@@ -194,6 +203,10 @@ class Api:
         reply.entry |= {"applied": True, "batch_id": batch.batch_id, "count": len(records)}
         reply.records = numbers_of(version, records)
         return reply
+
+    def _list(self, call: Call, _version: Version, account_id: str) -> Reply:
+        page = self._labels.page(account_id, call.query, call.received.stamp)
+        return _invalid("page and limit must be positive integers") if page is None else _reply(200, page)
 
     def _check(self, call: Call, version: Version, account_id: str) -> Reply:
         batch_id = call.query.get("batchId")
@@ -236,6 +249,8 @@ class Api:
 
 
 def _kind(method: str, resource: str) -> Kind | None:
+    if resource == "labels":
+        return "labels" if method == "GET" else None
     if resource == "token":
         return "mint" if method == "POST" else None
     return _RECORD_KINDS.get(method)

@@ -11,8 +11,8 @@ from enum import Enum
 from random import Random
 from typing import Final, Literal, NamedTuple
 
-Kind = Literal["post", "check", "mint"]
-KINDS: Final[tuple[Kind, ...]] = ("post", "check", "mint")
+Kind = Literal["post", "check", "mint", "labels"]
+KINDS: Final[tuple[Kind, ...]] = ("post", "check", "mint", "labels")
 
 # About what a campaign sees: most records reach their device.
 FAILED_SHARE: Final = 0.02
@@ -41,7 +41,7 @@ class Fault(NamedTuple):
 _CODES: Final = (400, 401, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504)
 _FAULTS: Final = (
     *(Fault(str(code), Effect.ANSWER, KINDS, code) for code in _CODES),
-    Fault("token500", Effect.ANSWER, ("post", "check"), 500),
+    Fault("token500", Effect.ANSWER, ("post", "check", "labels"), 500),
     Fault("applied500", Effect.ANSWER, ("post",), 500, applied=True),
     Fault("untracked", Effect.EMPTY, ("post",), applied=True),
     Fault("cut", Effect.CUT, KINDS, applied=True),

@@ -40,6 +40,7 @@ class FakeOptions:
     faults: FaultPlan = field(default_factory=FaultPlan)
     seed: int = 0
     accounts: Mapping[str, Credentials] | None = None
+    strict_labels: bool = False
     clock: Clock = field(default_factory=SystemClock)
 
 
@@ -56,6 +57,7 @@ class FakeTruecaller:
             limits=options.limits,
             status_delay_s=options.status_delay_s,
             accounts=options.accounts,
+            strict_labels=options.strict_labels,
         )
         self._ledger = Ledger(options.ledger)
         self._stopping = asyncio.Event()

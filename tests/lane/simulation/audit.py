@@ -33,6 +33,7 @@ from streams.contracts.outcome import Status
 from streams.contracts.parcel import Row
 from streams.lane.actions import Outcomes, Write
 from streams.lane.breaker import REJECTED_MAX
+from streams.lane.labels import UNKNOWN_LABEL
 from streams.lane.options import LaneOptions
 from streams.lane.verdict import RecordState
 from tests.lane.simulation.repetitions import Repetitions
@@ -42,6 +43,9 @@ from tests.lane.simulation.virtual_time import MachineClock, VirtualTime
 FRESH_S = 5.0
 
 NOTHING_TAKEN = CursorEntry(Place(0, 0))
+
+STRANGE = "strange label"
+"""A label that no account has."""
 
 NEVER_AFTER_DOUBT = frozenset({Status.EXPIRED, Status.REJECTED, Status.INVALID})
 
@@ -260,7 +264,11 @@ class Audit:
         if status is Status.ACCEPTED:
             demand(known.applied, "what is called accepted was applied", said)
             self._rejected[known.account_id] = 0
-        if status is Status.REJECTED:
+        if status is Status.REJECTED and outcomes.reason == UNKNOWN_LABEL:
+            strange = known.row.label_id == STRANGE and self._options.labels == "reject"
+            demand(strange, "only what names a strange label is refused for it", said)
+            self.seen["unknown label"] += 1
+        elif status is Status.REJECTED:
             self._was_rejected(known)
         if status in {Status.DELIVERED, Status.FAILED}:
             fate = known.applied.get(outcomes.batch_id or "")

@@ -14,13 +14,22 @@ import orjson
 from streams.contracts.journal import Held
 from streams.lane.verdict import (
     CheckVerdict,
+    LabelsVerdict,
     PostVerdict,
     RecordState,
     RecordStatus,
     Statuses,
     TokenVerdict,
 )
-from streams.truecaller.classify import Answer, Handed, NoAnswer, classify_check, classify_mint, classify_post
+from streams.truecaller.classify import (
+    Answer,
+    Handed,
+    NoAnswer,
+    classify_check,
+    classify_labels,
+    classify_mint,
+    classify_post,
+)
 from streams.truecaller.rate_limit import Exhausted
 from tests.lane.simulation.audit import Audit
 from tests.lane.simulation.nature import Limits
@@ -117,6 +126,29 @@ class FakeApi:
         token = f"token-{self._named:04}"
         self._limits.granted(account_id, token)
         return NO_ANSWER if fault == "cut" else Answer(200, orjson.dumps({"token": token}))
+
+    # -- labels
+
+    def labels(self, account_id: str, token: str, page: int, answer: Callable[[LabelsVerdict], None]) -> None:
+        fault = self._fault("labels", account_id, self.weather.labels)
+        there_s, answered_s = self._latencies()
+        replies: list[Reply] = []
+
+        def arrive() -> None:
+            if fault == "unreachable":
+                replies.append(UNREACHABLE)
+            elif (judged := self._limits.request(account_id, token)) != "fair":
+                replies.append(REFUSALS[judged])
+            elif fault == "lost":
+                replies.append(NO_ANSWER)
+            elif fault in REFUSALS:
+                replies.append(self._later() if fault == "throttled" else REFUSALS[fault])
+            else:
+                listed = [{"id": "label"}, {"id": "another"}][page - 1 : page] if fault == "fair" else []
+                replies.append(Answer(200, orjson.dumps(listed)))
+
+        self._time.call_in(there_s, arrive)
+        self._time.call_in(answered_s, lambda: answer(classify_labels(replies[0])))
 
     # -- batches
 

@@ -12,7 +12,7 @@ from tests.lane.simulation.shell import Worker
 from tests.lane.simulation.surroundings import Surroundings
 from tests.lane.simulation.traffic import ParcelLog
 from tests.lane.simulation.virtual_time import MachineClock, VirtualTime
-from tests.lane.simulation.weather import draw_bounds, draw_options, draw_refusals, draw_weather
+from tests.lane.simulation.weather import draw_bounds, draw_labels, draw_options, draw_refusals, draw_weather
 
 # By then every call that was waiting is over, every status deadline has passed, the mint budget is whole again, and
 # what has time has been sent: about two and a half hours.
@@ -38,12 +38,14 @@ class History:
         self.trace: deque[str] = deque(maxlen=trace_max)
         options, room, patience = draw_bounds(random.Random(f"bounds of {seed}"), draw_options(rng))
         options, weather = draw_refusals(random.Random(f"refusals of {seed}"), options, draw_weather(rng))
+        labels = random.Random(f"labels of {seed}")
+        options, weather = draw_labels(labels, options, weather)
         self.audit = Audit(self.time, options)
         requests_max, mints_max = options.requests_per_minute_per_token, options.token_mints_per_30_min
         nature = draw_nature(random.Random(f"nature of {seed}"))
         limits = Limits(self.time, self.audit, nature, requests_max, mints_max)
         self.api = FakeApi(self.time, random.Random(rng.random()), self.audit, weather, limits)
-        self.log = ParcelLog(random.Random(rng.random()), self.audit, rng.randint(1, 4))
+        self.log = ParcelLog(random.Random(rng.random()), self.audit, rng.randint(1, 4), labels, weather.strange)
         if weather.forsaken is not None:
             self.api.forsaken = self.log.accounts[weather.forsaken]
         note = self._note if trace_max != 0 else _silent

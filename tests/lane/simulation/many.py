@@ -32,6 +32,7 @@ WANTED: Final = (
     "post drift",
     "post bad record",
     "divided",
+    "unknown label",
     *(f"breaker {cause}" for cause in Cause),
     "pool of several",
     "revoked",

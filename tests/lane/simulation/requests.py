@@ -3,18 +3,21 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from streams.lane import answers
-from streams.lane.actions import Check, Mint, Post, Write
+from streams.lane import answers, listing
+from streams.lane.actions import Check, ListLabels, Mint, Post, Write
 from streams.lane.batch import Phase
 from streams.lane.instant import Instant
 from streams.lane.lane import Lane
-from streams.lane.verdict import CheckVerdict, PostVerdict, RetryLater, TokenVerdict, verdict_name
+from streams.lane.verdict import CheckVerdict, LabelsVerdict, PostVerdict, RetryLater, TokenVerdict, verdict_name
 from tests.lane.simulation.audit import demand
 from tests.lane.simulation.committer import Committer
 from tests.lane.simulation.surroundings import Surroundings
 from tests.lane.simulation.virtual_time import Process
 
-Request = Post | Check | Mint
+Request = Post | Check | Mint | ListLabels
+
+
+Verdict = PostVerdict | CheckVerdict | TokenVerdict | LabelsVerdict
 
 
 class Shell(Protocol):
@@ -51,6 +54,8 @@ class Requests:
                 self._queue(lambda: self._check(account_id, action), account_id, action)
             case Mint():
                 self._queue(lambda: self._mint(account_id), account_id, action)
+            case ListLabels():
+                self._queue(lambda: self._labels(account_id, action), account_id, action)
 
     def _queue(self, leave: Callable[[], None], account_id: str, action: Request) -> None:
         """Let a request leave once a commit has confirmed the lease lately."""
@@ -81,6 +86,23 @@ class Requests:
                 return lane.not_checked(lane.batches[action.batch_ref], self._worker.now())
             case Mint():
                 return answers.minted(lane, RetryLater("not made"), self._worker.now().wall_ms, self._worker.now())
+            case ListLabels():
+                return listing.not_made(lane, action)
+
+    def _labels(self, account_id: str, action: ListLabels) -> None:
+        worker = self._worker
+        sent_ms = worker.now().wall_ms
+        worker.note(f"{account_id} LABELS {action.page}")
+        self._world.audit.leaves(worker.name)
+
+        def listed(verdict: LabelsVerdict) -> None:
+            if self._answered(account_id, action, verdict):
+                self._finish(
+                    account_id, listing.listed(worker.lanes[account_id], action, verdict, sent_ms, worker.now())
+                )
+
+        api = self._world.api
+        api.labels(account_id, action.token.secret, action.page, lambda v: worker.process.enter(lambda: listed(v)))
 
     def _check(self, account_id: str, action: Check) -> None:
         worker = self._worker
@@ -142,10 +164,10 @@ class Requests:
 
         self._world.api.post(account_id, action.token.secret, action.held, ended)
 
-    def _answered(self, account_id: str, request: Request, verdict: PostVerdict | CheckVerdict | TokenVerdict) -> bool:
+    def _answered(self, account_id: str, request: Request, verdict: Verdict) -> bool:
         if not self._worker.alive:
             return False
-        ref = "" if isinstance(request, Mint) else request.batch_ref
+        ref = request.batch_ref if isinstance(request, Post | Check) else ""
         self._worker.note(f"{account_id} {type(request).__name__} {ref} answered {verdict_name(verdict)}")
         self._world.audit.seen[type(verdict).__name__] += 1
         return True

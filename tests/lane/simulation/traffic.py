@@ -6,7 +6,7 @@ from bisect import bisect_left
 from streams.contracts.command import Command, encode_command
 from streams.contracts.journal import Place
 from streams.contracts.parcel import Parcel, Priority, Row, encode_parcels
-from tests.lane.simulation.audit import Audit, Known
+from tests.lane.simulation.audit import STRANGE, Audit, Known
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -15,15 +15,22 @@ PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")
 
 
 class ParcelLog:
-    """Messages by offset. Transaction markers leave gaps, and may lie behind the last message."""
+    """Messages by offset. Transaction markers leave gaps, and may lie behind the last message.
 
-    def __init__(self, rng: random.Random, audit: Audit, accounts: int) -> None:
+    A share of the intents is ``strange``: their label is none of the account's.
+    """
+
+    def __init__(
+        self, rng: random.Random, audit: Audit, accounts: int, labels: random.Random, strange: float = 0.0
+    ) -> None:
         self.messages: list[tuple[int, bytes]] = []
         self.end = 0
         self._rng = rng
         self._audit = audit
         self.accounts = [f"account-{number}" for number in range(accounts)]
         self._intents = 0
+        self._labels = labels
+        self._strange = strange
 
     def append(self, wall_ms: int) -> None:
         """Publish one parcel of one account."""
@@ -37,7 +44,9 @@ class ParcelLog:
         starts_at = wall_ms + HOUR_MS
         for account_id in self.accounts:
             ends_at = starts_at + (HOUR_MS if account_id == forsaken else DAY_MS)
-            rows = [self._row(wall_ms)._replace(starts_at=starts_at, ends_at=ends_at) for _ in range(3)]
+            rows = [
+                self._row(wall_ms)._replace(starts_at=starts_at, ends_at=ends_at, label_id="label") for _ in range(3)
+            ]
             self._publish(account_id, rows, patient=True)
 
     def append_command(self, verb: str, account_id: str, **arguments: str) -> None:
@@ -66,7 +75,7 @@ class ParcelLog:
             f"intent-{self._intents}",
             "911234567890",
             f"91{rng.choice([rng.randint(10**9, 10**10), 5_000_000_001, 5_000_000_002])}",
-            "label",
+            STRANGE if self._labels.random() < self._strange else "label",
             starts_at,
             starts_at + lasts_ms,
             rng.choice(PRIORITIES),

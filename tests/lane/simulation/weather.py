@@ -8,6 +8,7 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from streams.lane.labels import LabelMode
 from streams.lane.options import LaneOptions
 from streams.lane.reading import Patience, Room
 
@@ -19,6 +20,7 @@ CHECK_FAULTS: Final = (
     "unreachable", "not_visible", "throttled", "unauthorised", "token_unread", "forbidden", "broken", "incomplete",
 )  # fmt: skip
 MINT_FAULTS: Final = ("unreachable", "throttled", "forbidden", "broken", "cut")
+LABEL_FAULTS: Final = ("unreachable", "throttled", "unauthorised", "forbidden", "broken", "lost", "empty")
 COMMIT_FAULTS: Final = ("aborted", "unknown", "hangs")
 WORKER_FAULTS: Final = ("kill", "cut off", "pause", "lost")
 
@@ -37,6 +39,7 @@ FAULTS: Final = (
     *(f"post {fault}" for fault in POST_FAULTS),
     *(f"check {fault}" for fault in CHECK_FAULTS),
     *(f"mint {fault}" for fault in MINT_FAULTS),
+    *(f"labels {fault}" for fault in LABEL_FAULTS),
     *(f"commit {fault}" for fault in COMMIT_FAULTS),
     *WORKER_FAULTS,
     *CHANGES,
@@ -52,7 +55,8 @@ class Weather:
     ``clock_jump_s`` are mean times between orderly hand-overs and between jumps of a clock, ``command_s`` between the
     commands of an operator. ``forsaken`` is the index of an account for which nothing ever gets better. ``bad`` is the
     share of intents that the API refuses, with everything that is in one batch with them; ``drift_s``, from when to
-    when it refuses everything. ``flood`` is how many parcels more there are at the beginning.
+    when it refuses everything. ``flood`` is how many parcels more there are at the beginning. ``strange`` is the share
+    of intents whose label their account does not have.
     """
 
     posts: dict[str, float] = field(default_factory=dict)
@@ -73,6 +77,8 @@ class Weather:
     bad: float = 0.0
     drift_s: tuple[float, float] = (0.0, 0.0)
     flood: int = 0
+    labels: dict[str, float] = field(default_factory=dict)
+    strange: float = 0.0
 
     def healed(self) -> "Weather":
         """No more faults; the API still masks what it masked, refuses what is bad, and has forsaken whom it had."""
@@ -151,6 +157,13 @@ def draw_refusals(rng: random.Random, options: LaneOptions, weather: Weather) ->
         flood=rng.choice([0, 0, 30]),
     )
     return replace(options, records_max=rng.choice([options.records_max, 40])), refusals
+
+
+def draw_labels(rng: random.Random, options: LaneOptions, weather: Weather) -> tuple[LaneOptions, Weather]:
+    """Whether labels are checked, how the API fails to list them, and how many intents name one that is not there."""
+    mode: LabelMode = rng.choice(["off", "off", "off", "warn", "reject", "reject"])
+    strange = rng.choice([0.0, 0.05, 0.3])
+    return replace(options, labels=mode), replace(weather, labels=_some(rng, LABEL_FAULTS), strange=strange)
 
 
 def draw_bounds(rng: random.Random, options: LaneOptions) -> tuple[LaneOptions, Room, Patience]:
