@@ -14,14 +14,13 @@ from typing import Annotated, BinaryIO, Final, NoReturn
 
 import orjson
 import typer
-from rich.console import Console
 
 from streams.accounts import AccountBook
 from streams.app_options import intake_rules, lane_options
 from streams.cli.kafka import KafkaRefused, KafkaView, kafka_errors, kafka_view
 from streams.cli.ndjson import read_lines
 from streams.cli.options import BootstrapOption, ConfigOption
-from streams.cli.plan_tables import print_plan
+from streams.cli.plan_tables import plan_console, print_plan
 from streams.cli.ranges import FromOption, OffsetsOption, Progress, ToOption, range_of
 from streams.cli.validate import AnyAccount
 from streams.contracts.exits import ExitCode, OperatorError
@@ -120,7 +119,7 @@ def _tell(found: Plan, *, as_json: bool) -> NoReturn:
     if as_json:
         print(orjson.dumps(found.told()).decode())
     else:
-        print_plan(found, Console(highlight=False))
+        print_plan(found, plan_console())
     raise typer.Exit(ExitCode.DONE if found.all_sent else ExitCode.CRASH)
 
 

@@ -13,15 +13,24 @@ from streams.plan.report import PRIORITIES, AccountPlan, Plan
 _ACCOUNTS_MAX: Final = 20
 _REMARKS_MAX: Final = 5
 
+# The accounts with all their figures.
+_WIDTH: Final = 132
+
 _SECOND_S: Final = 1.0
 _EXACT_S: Final = 120.0
 _MINUTE_S: Final = 60
 _HOUR_S: Final = 3600
 
 
+def plan_console() -> Console:
+    """The console for a plan: as wide as the terminal, or wide enough for everything where there is none."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
+
+
 def print_plan(plan: Plan, console: Console) -> None:
     """Write the plan to ``console``."""
-    console.print(_verdict(plan))
+    console.print(_verdict(plan), soft_wrap=True)
     console.print()
     console.print(_figures(plan))
     if plan.accounts:
@@ -109,7 +118,7 @@ def _priorities(plan: Plan) -> Table:
 
 
 def _accounts(plan: Plan) -> Table:
-    table = _table("account", "intents", "unsent", "late", "batches", "requests", "a minute", "tokens", "drained")
+    table = _table("account", "intents", "expired", "late", "batches", "requests", "a minute", "tokens", "drained")
     ordered = sorted(plan.accounts, key=lambda account: (-account.expired, -account.late, -account.drained_s))
     for account in ordered[:_ACCOUNTS_MAX]:
         table.add_row(*_cells(account))
@@ -139,7 +148,7 @@ def _lingers(plan: Plan) -> Table:
 
 def _table(first: str, *others: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(first)
+    table.add_column(first, no_wrap=True)
     for name in others:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     return table
