@@ -22,8 +22,8 @@ from streams.lane.verdict import CheckVerdict, NotVisible, RecordState, RecordSt
 
 # Minutes until it has settled, and minutes that are measured. The open batches reach their bound, or the oldest check
 # waits for as long as it ever does; then batches come in waves, as they are asked for in turn, and whole ones count.
-SPANS_MIN = {("all", 1): (15, 45), ("all", 10): (6, 24)}
-OTHERWISE_MIN = (4, 6)
+SPANS_MIN = {("all", 1): (15, 45), ("all", 10): (4, 12)}
+OTHERWISE_MIN = (2, 4)
 
 
 class CheckedWorld(World):
