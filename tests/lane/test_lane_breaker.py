@@ -90,7 +90,7 @@ def test_the_numbers_are_those_that_are_documented():
 
 
 @pytest.mark.parametrize("name", [name for name, (_, cause) in OPENING.items() if cause])
-@pytest.mark.faults("F62")
+@pytest.mark.faults("F47", "F62")
 def test_one_intent_is_tried_and_closes_it(name):
     driven = busy(OPENING[name][0])
     assert driven.step(0.5) == []
