@@ -200,7 +200,11 @@ class LaneObserver:
             for owned in partition.lanes.values():
                 lane = owned.lane
                 states[_state_of(owned)] += 1
-                breakers[lane.breaker.state(now.boot_s), lane.breaker.cause] += 1
+                tokens.add(owned, now)
+                if lane.breaker.cause is not None:
+                    breakers[lane.breaker.state(now.boot_s), lane.breaker.cause] += 1
+                if lane.idle:
+                    continue  # there may be ten thousand of them
                 suspects += lane.parts.waiting_count(lane.batches.values())
                 unresolved += sum(batch.entry.state is BatchState.AMBIGUOUS for batch in lane.held)
                 carried += len(lane.carry)
@@ -208,7 +212,6 @@ class LaneObserver:
                 unread += lane.labels.failing is not None
                 oldest_s = max(oldest_s, now.boot_s - lane.window_since_s) if lane.window else oldest_s
                 batches.update(batch.entry.state for batch in lane.batches.values())
-                tokens.add(owned, now)
         for state in ("running", "full", "paused"):
             metrics.lanes.labels(state).set(states[state])
         for batch_state in (BatchState.UNSENT, BatchState.OPEN, BatchState.AMBIGUOUS, BatchState.ACCEPTED):

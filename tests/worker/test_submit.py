@@ -12,7 +12,7 @@ from streams.contracts.parcel import encode_parcels
 from streams.kafka.lease import Chunk
 from streams.kafka.recall import Recalled, RecallGap
 from streams.lane.closing import expired
-from streams.worker.clock import read_clock
+from streams.worker.clock import boot_s, read_clock
 from streams.worker.housekeeping import Housekeeping
 from streams.worker.recall import Recaller
 from streams.worker.submit import Submitter
@@ -270,6 +270,19 @@ def test_an_offset_that_moved_alone_is_committed_alone(keeping):
         moved = shell.committer.units[units:]
         assert [(list(unit.messages), unit.next_offset) for unit in moved] == [([], 1)]
         assert len(log.samples) == 7
+
+    keeping(story)
+
+
+def test_ten_thousand_lanes_are_looked_at_every_few_seconds(keeping, monkeypatch):
+    async def story(shell, log):
+        looks = []
+        monkeypatch.setattr(type(shell.runner.observer), "sampled", lambda *_: looks.append(boot_s()))
+        await asyncio.sleep(5.5)  # virtual
+        assert len(looks) == 5
+        shell.partition.lanes.update((str(number), shell.partition.lane_of(ACCOUNT)) for number in range(10_000))
+        await asyncio.sleep(21)  # virtual
+        assert 5 <= len(looks) - 5 <= 6
 
     keeping(story)
 
