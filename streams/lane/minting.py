@@ -45,10 +45,11 @@ HEADROOM_SHARE = 0.8
 REVOKED_S = 60.0
 ALONE_S = 3600.0
 
-# The wait after attempts that left no token: from the second in half an hour on, doubling, up to the pace at which the
-# quota lasts for ever.
+# The wait after attempts that left no token: from the second in half an hour on, doubling, at most this often and no
+# longer than the pace at which the quota lasts for ever.
 LOSS_BASE_S = 5.0
 LOSS_CAP_S = 180.0
+LOSS_DOUBLINGS_MAX = 6
 
 # Demand, quota and the tokens' use change slowly: an answer holds for so long, unless something happens.
 ANSWER_LASTS_S = 1.0
@@ -179,5 +180,5 @@ class Minting:
         recent = self.mints.recent(now)
         since_ms = min((mint.wall_ms for mint in recent), default=now.wall_ms)
         lost = len(recent) - sum(token.minted_at_ms >= since_ms for token in tokens)
-        pause_s = min(LOSS_CAP_S, LOSS_BASE_S * 2.0 ** (lost - 2))
+        pause_s = min(LOSS_CAP_S, self._gap_s, LOSS_BASE_S * 2.0 ** min(lost - 2, LOSS_DOUBLINGS_MAX))
         return self.mints.last_s() + pause_s if lost > 1 else float("-inf")
