@@ -45,8 +45,8 @@ HEADROOM_SHARE = 0.8
 REVOKED_S = 60.0
 ALONE_S = 3600.0
 
-# The wait after attempts that left no token: from the second in half an hour on, doubling, at most this often and no
-# longer than the pace at which the quota lasts for ever.
+# The wait after attempts that left no token: from the second in half an hour on, doubling up to this, and never
+# longer than the gap at which the quota lasts for ever.
 LOSS_BASE_S = 5.0
 LOSS_CAP_S = 180.0
 LOSS_DOUBLINGS_MAX = 6
