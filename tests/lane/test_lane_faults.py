@@ -390,3 +390,25 @@ def test_a_refused_batch_is_divided_and_nothing_of_it_is_rejected(verdict):
     (part,) = driven.step(1.0)
     assert isinstance(part, Post)
     assert len(part.held) == 250
+
+
+@pytest.mark.faults("F79", "F82")
+def test_whatever_the_load_every_batch_is_asked_for_before_its_deadline():
+    driven = Driven(minted_lane(records_max=1, requests_per_minute_per_token=12, status_deadline_s=600.0))
+    driven.offer([row(number, ends_at=START.wall_ms + 12 * HOUR_MS) for number in range(600)])
+    told: Counter[Status] = Counter()
+    most_open = 0
+    while driven.now.boot_s < START.boot_s + 3000.0:
+        for asked in driven.step(max(0.001, min(5.0, driven.lane.wake_at(driven.now) - driven.now.boot_s))):
+            if isinstance(asked, Post):
+                driven.answer(asked, Accepted(f"b-{asked.batch_ref}"), 0.01)
+                most_open = max(most_open, len(driven.lane.batches))
+            elif isinstance(asked, Check):
+                (sent,) = driven.lane.batches[asked.batch_ref].unpacked(driven.lane.tools.packer)
+                states = Statuses((record(sent.row),))
+                write = driven.wrote(answers.checked(driven.lane, asked.batch_ref, states, 0, driven.now))
+                told.update(status for status, *_ in said(write))
+    assert most_open == 30, "a quarter of ten minutes, at twelve requests each"
+    assert told.keys() == {Status.DELIVERED}
+    ended = [status for write in driven.writes for status, *_ in said(write) if status.final]
+    assert len(ended) == told.total(), "none ended unasked"
