@@ -41,7 +41,14 @@ def test_all_come_in_the_order_of_time(topic):
 
 def test_what_runs_ahead_waits_and_is_bounded(topic, monkeypatch):
     monkeypatch.setattr(in_order, "_AHEAD_MAX", 20)
-    assert read(topic) == list(range(600))
+    monkeypatch.setattr(in_order, "_AT_ONCE", 5)
+    bounds = bounds_of(topic, "intents", Range())
+    log = InOrder(topic, "intents", bounds, lambda _what, _done, _of: None)
+    for number, message in enumerate(log.messages()):
+        assert int(message.value() or b"") == number
+        assert all(len(ahead) <= 20 + 5 for ahead in log._ahead.values())
+    assert number == 599
+    log.close()
 
 
 @pytest.mark.parametrize(

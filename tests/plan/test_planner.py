@@ -6,7 +6,11 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.contracts.parcel import Row
+from streams.lane.options import LaneOptions
+from streams.lane.reading import Room
 from streams.plan.planner import COMPARED_MAX
+from streams.plan.rehearsal import Rehearsal, Weather
 from tests.plan.making import ACCOUNT, HOUR_MS, OTHER, START_MS, intent, planned, planner
 
 AT_ONCE = [(0.0, intent(number)) for number in range(1_200)]
@@ -89,6 +93,29 @@ def test_a_busy_account_uses_more_tokens():
 def test_a_full_lane_leaves_the_rest_outside_and_loses_none():
     plan = planned(AT_ONCE, intents_max=500)
     assert (plan.sent, plan.total("batches")) == (1_200, 3)
+
+
+def test_no_more_wait_in_memory_than_a_lane_and_a_worker_may_hold():
+    room = Room(700)
+    lanes = [Rehearsal(LaneOptions(name, intents_max=600, records_max=100), Weather(), room, START_MS) for name in "ab"]
+    ends_at = START_MS + 10 * HOUR_MS
+    for number in range(3_000):
+        row = Row(0, "", "1", str(number), "", START_MS + HOUR_MS, ends_at, recorded_at=START_MS)
+        lanes[number % 2].arrive(row, 0.0)
+        assert room.held <= 700 + 2 * 100
+        assert all(lane._held <= 600 + 100 for lane in lanes)
+    for lane in lanes:
+        lane.finish()
+        assert lane.tally.fates["normal"].sent == 1_500
+    assert room.held == 0
+
+
+def test_an_intent_does_not_wait_for_the_next_status_check():
+    plan = planned([(at_s, intent(number, lead_ms=HOUR_MS)) for number, at_s in enumerate((0.0, 2.0, 3.5, 60.0))])
+    waits = plan.priorities["normal"]
+    assert waits.most_s is not None
+    assert waits.most_s < 1.5
+    assert plan.total("batches") == 4
 
 
 def test_lingers_are_compared_over_the_same_intents():
