@@ -39,7 +39,8 @@ class Lane(LaneState):
             actions.append(self._awaited_write(Write(entries=[self.journaled_tokens(now)]), None))
         while self._may_request(now) and (action := self._next_request(now, actions)):
             actions.append(action)
-        self.tokens.press(now, full_waits=self._full_waits(now))
+        in_flight = self._posting >= self._in_flight_max
+        self.tokens.press(now, full_waits=self._full_waits(now), in_flight=in_flight)
         return actions
 
     def wake_at(self, now: Instant) -> float:

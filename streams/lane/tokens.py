@@ -120,10 +120,13 @@ class Tokens:
 
     # -- more, or fewer
 
-    def press(self, now: Instant, *, full_waits: bool) -> None:
-        """Tell whether a full batch is waiting, after all that may leave has left."""
+    def press(self, now: Instant, *, full_waits: bool, in_flight: bool = False) -> None:
+        """Tell whether a full batch is waiting, after all that may leave has left.
+
+        ``in_flight``: as many requests are running as may with the tokens there are.
+        """
         waiting = full_waits and len(self._tokens) < self.minting.size_max and not self.throttled(now)
-        self.minting.press(self.usable(now), now.boot_s, waiting=waiting)
+        self.minting.press(self.usable(now), now.boot_s, waiting=waiting, in_flight=in_flight)
 
     def proved(self, token: Token) -> None:
         """The API has taken this token. One too many is put away then: the oldest, whose successor this is."""

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.audit.budget import MINUTE_S, Uses
+from streams.audit.budget import MINUTE_S, Budget, Uses
 
 requests = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 90)), min_size=1, max_size=9)
 
@@ -41,3 +41,17 @@ def test_a_clock_that_is_slewed_makes_no_breach():
     uses.add(59.98, 60.1)
     assert uses.busiest(MINUTE_S, exact=False)[0] == 1
     assert uses.busiest(MINUTE_S, exact=True)[0] == 2
+
+
+def test_each_token_of_an_account_has_a_budget_of_its_own():
+    """Sixty a minute with each of two tokens, and one more with one of them; another account has a token 0 too."""
+    budget = Budget()
+    for number in range(60):
+        for account, token in (("a", "0"), ("a", "1"), ("b", "0")):
+            budget.request(account, token, number * 0.5, number * 0.5 + 0.1)
+    spans = [(account, span.requests) for account, span in budget.minutes(lambda _: 60)]
+    assert spans == [("a", 60), ("a", 60), ("b", 60)]
+    assert budget.tokens == 3
+    budget.request("a", "1", 40.0, 40.1)
+    over = [span.who for _, span in budget.minutes(lambda _: 60) if span.requests > span.limit]
+    assert over == ["token 1 of a"]

@@ -164,7 +164,7 @@ def test_what_stays_in_doubt_ends_as_unknown(resends_max):
 
 @pytest.mark.faults("F53")
 def test_a_doubt_lets_one_post_run_until_one_is_accepted():
-    driven = Driven(minted_lane(records_max=1, in_flight_max_per_token=2))
+    driven = Driven(minted_lane(records_max=1, tokens_max=1, in_flight_max_per_token=2))
     driven.offer([row(number) for number in range(4)])
     posts = [driven.post(1.0), driven.post(1.0)]
     driven.answer(posts[0], Ambiguous("timeout"))

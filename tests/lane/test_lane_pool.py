@@ -113,6 +113,23 @@ def test_a_full_batch_that_waits_for_a_slot_brings_another_token():
     assert third_s + GROW_AFTER_S <= took_s <= third_s + GROW_AFTER_S + 2.0, "the third slot, and two seconds"
 
 
+@pytest.mark.parametrize(("answer_s", "grows"), [(0.5, False), (5.0, True)])
+def test_an_api_that_is_slow_to_answer_is_asked_with_more_tokens(answer_s, grows):
+    """Two in flight at a time, each for so long."""
+    driven = Driven(minted_lane(records_max=1, in_flight_max_per_token=2, statuses="none"))
+    driven.offer([row(number, ends_at=START.wall_ms + HOURS_MS) for number in range(100)])
+    running: list[tuple[float, Post]] = []
+    minted = False
+    while driven.now.boot_s < START.boot_s + 45.0 and not minted:
+        for asked in driven.step(0.1):
+            minted |= asked == Mint()
+            if isinstance(asked, Post):
+                running.append((driven.now.boot_s + answer_s, asked))
+        while running and running[0][0] <= driven.now.boot_s:
+            driven.answer(running.pop(0)[1], Accepted("b"), 0.0)
+    assert minted == grows
+
+
 def test_one_token_is_all_where_that_is_the_limit():
     assert until_mint(waiting_lane(tokens_max=1), 1800.0) is None
 

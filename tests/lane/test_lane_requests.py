@@ -99,7 +99,7 @@ def test_the_most_urgent_leave_first():
 
 @pytest.mark.faults("F53")
 def test_no_more_posts_are_in_flight_than_allowed():
-    driven = Driven(minted_lane(records_max=1, in_flight_max_per_token=2))
+    driven = Driven(minted_lane(records_max=1, tokens_max=1, in_flight_max_per_token=2))
     driven.offer([row(number) for number in range(4)])
     posts = [driven.post(1.0), driven.post(1.0)]
     assert driven.step(5.0) == []
@@ -176,7 +176,7 @@ def test_a_token_that_is_gone_when_its_post_may_leave_is_replaced():
 
 
 def test_a_ragged_cursor_is_mended_by_the_oldest_intents():
-    driven = Driven(minted_lane(records_max=500, in_flight_max_per_token=1, statuses="none"))
+    driven = Driven(minted_lane(records_max=500, tokens_max=1, in_flight_max_per_token=1, statuses="none"))
     rows = [row(n, starts_at=START.wall_ms + (MINUTE_MS if n % 2 else 60 * MINUTE_MS)) for n in range(6000)]
     for offset in range(6):
         driven.offer(rows[offset * 1000 : (offset + 1) * 1000], offset=offset)

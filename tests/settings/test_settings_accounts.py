@@ -2,11 +2,16 @@
 
 import os
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from streams.accounts import CREDENTIAL_BYTES_MAX, AccountBook, Credentials, Limits
+from streams.app_options import lane_options
+from streams.contracts.journal import Packer
+from streams.lane.lane import Lane
+from streams.lane.state import Tools
 from streams.settings import ConfigError, Settings
 
 FIRST = "91c173bb-28d8-4030-9722-8663ff9589f3"
@@ -43,6 +48,29 @@ def test_what_is_set_for_an_account_wins_over_what_is_set_for_all():
     assert (book[FIRST].policy, book[FIRST].statuses, book[FIRST].labels) == ("retry", "all", "off")
     assert book[SECOND].statuses == "none"
     assert "unknown" not in book
+
+
+def test_the_limits_of_an_account_reach_its_lane():
+    own = {"tokens_max": 2, "requests_per_minute_per_token": 30, "token_mints_per_30_min": 4}
+    settings = settings_with({"id": FIRST, "key_id": "k", "api_key": "s", "limits": own}, limits={"tokens_max": 7})
+    book = AccountBook(settings)
+
+    def limits_of(account):
+        options = lane_options(settings, FIRST, account)
+        return options.tokens_max, options.requests_per_minute_per_token, options.token_mints_per_30_min
+
+    assert limits_of(book[FIRST]) == (2, 30, 4)
+    assert limits_of(None) == (7, 60, 10)
+    lane = Lane(lane_options(settings, FIRST, book[FIRST]), Tools(Random(), str, PlainSealer(), Packer()))
+    assert lane.tokens.pace.limit == 60
+
+
+class PlainSealer:
+    def seal(self, token: str) -> str:
+        return token
+
+    def open(self, sealed: str) -> str | None:
+        return sealed
 
 
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
