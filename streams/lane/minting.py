@@ -27,7 +27,7 @@ from collections.abc import Iterator, Sequence
 from streams.lane.backoff import Backoff
 from streams.lane.demand import Demand
 from streams.lane.instant import Instant
-from streams.lane.mints import MINT_WINDOW_S, Mints
+from streams.lane.mints import CRASH_MINT_S, MINT_WINDOW_S, Mints
 from streams.lane.token import RENEW_EARLY_S, TOKEN_USE_S, Token
 
 LIFETIME_S = TOKEN_USE_S - RENEW_EARLY_S
@@ -182,7 +182,8 @@ class Minting:
     def _after_losses_at(self, tokens: Sequence[Token], now: Instant) -> float:
         """When there may be another attempt, after those of the last half hour that left no token."""
         recent = self.mints.recent(now)
-        since_ms = min((mint.wall_ms for mint in recent), default=now.wall_ms)
+        # After a crash an attempt counts from as late as it may have ended, its token from when it was there.
+        since_ms = min((mint.wall_ms for mint in recent), default=now.wall_ms) - CRASH_MINT_S * 1000
         lost = len(recent) - sum(token.minted_at_ms >= since_ms for token in tokens)
         pause_s = min(LOSS_CAP_S, self._gap_s, LOSS_BASE_S * 2.0 ** min(lost - 2, LOSS_DOUBLINGS_MAX))
         return self.mints.last_s() + pause_s if lost > 1 else float("-inf")

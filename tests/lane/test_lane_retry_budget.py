@@ -102,3 +102,16 @@ def test_what_was_in_doubt_at_a_crash_is_a_repetition():
     driven.answer(driven.post(1.0), Ambiguous("http_500"))
     successor = driven.taken_over(driven.now)
     assert successor.lane.batches["ref-1"].again
+
+
+def test_what_an_outage_has_left_goes_at_the_full_rate_once_it_is_over():
+    driven = busy(30)
+    posts = [post for _ in range(30) for post in driven.step(1.0)]
+    lane = driven.lane
+    for post in posts:
+        assert isinstance(post, Post)
+        driven.answer(post, RetryLater("http_429", throttled=True, retry_after_s=0.0, left=True), 0.0)
+    assert all(batch.again for batch in lane.batches.values())
+    began_s = driven.now.boot_s
+    live(driven, began_s + 120.0, lambda post: Accepted(post.batch_ref))
+    assert lane.idle
