@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from bench.budget import fairness, latency, outage, pool, real, splitting, statuses
+from bench.budget import fairness, latency, outage, planning, pool, real, splitting, statuses
 
 Figures = Mapping[str, Any]
 
@@ -124,6 +124,24 @@ SECTIONS: Mapping[str, Section] = {
             Promise("least_told_by_all", "≥ 0.99", at_least(0.99)),
             Promise("status_429", "0", NOTHING),
         ),
+    ),
+    "plan": Section(
+        "`callstream plan` of a million intents, ten accounts, 1,250 a second",
+        lambda _: planning.cost(),
+        (
+            Promise("intents", "≥ 1,000,000", at_least(1_000_000)),
+            Promise("cpu_s", "≤ 90", at_most(90.0)),
+            Promise("memory_mb", "≤ 200", at_most(200)),
+        ),
+    ),
+    "plan_agrees": Section(
+        "A plan, and what a worker then does (real time, embedded Kafka)",
+        lambda _: planning.agreement(),
+        (
+            Promise("batches_off", "≤ 0.1", at_most(0.1)),
+            Promise("drained_off", "≤ 0.1", at_most(0.1)),
+        ),
+        real_time=True,
     ),
     "steady": Section(
         "One token under twice its load (real time, real Kafka)",
