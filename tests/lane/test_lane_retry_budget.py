@@ -105,8 +105,9 @@ def test_what_was_in_doubt_at_a_crash_is_a_repetition():
 
 
 def test_what_an_outage_has_left_goes_at_the_full_rate_once_it_is_over():
-    driven = busy(30)
-    posts = [post for _ in range(30) for post in driven.step(1.0)]
+    driven = busy(30, in_flight_max_per_token=30)
+    posts = [post for _ in range(60) for post in driven.step(1.0)]
+    assert len(posts) == 30
     lane = driven.lane
     for post in posts:
         assert isinstance(post, Post)
