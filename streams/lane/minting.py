@@ -17,7 +17,7 @@ after 31 minutes. Tokens that were minted in a row are renewed before their time
 are 5.4 minutes apart: they never end together.
 
 A crash in a loop leaves two mints as long as a token of a predecessor is known. Where nothing came of the attempts
-(refused, failed, crashed before the answer) each is further from the one before, up to three minutes.
+(refused, failed, crashed before the answer) each is further from the one before, up to 225 s.
 """
 
 import math
@@ -46,10 +46,9 @@ HEADROOM_SHARE = 0.8
 REVOKED_S = 60.0
 ALONE_S = 3600.0
 
-# The wait after attempts that left no token: from the second in half an hour on, doubling up to this, and never
-# longer than the gap at which the quota lasts for ever.
-LOSS_BASE_S = 5.0
-LOSS_CAP_S = 180.0
+# The wait after attempts that left no token: from the second in half an hour on, doubling up to the gap at which the
+# quota lasts for ever.
+LOSS_BASE_S = 10.0
 LOSS_DOUBLINGS_MAX = 6
 
 # Demand, quota and the tokens' use change slowly: an answer holds for so long, unless something happens.
@@ -185,5 +184,5 @@ class Minting:
         # After a crash an attempt counts from as late as it may have ended, its token from when it was there.
         since_ms = min((mint.wall_ms for mint in recent), default=now.wall_ms) - CRASH_MINT_S * 1000
         lost = len(recent) - sum(token.minted_at_ms >= since_ms for token in tokens)
-        pause_s = min(LOSS_CAP_S, self._gap_s, LOSS_BASE_S * 2.0 ** min(lost - 2, LOSS_DOUBLINGS_MAX))
+        pause_s = min(self._gap_s, LOSS_BASE_S * 2.0 ** min(lost - 2, LOSS_DOUBLINGS_MAX))
         return self.mints.last_s() + pause_s if lost > 1 else float("-inf")

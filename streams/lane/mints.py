@@ -30,10 +30,13 @@ class Mints:
         self.count_max = count_max
         self.running = False
         self._ended: list[Instant] = []
+        self._last_s = float("-inf")
 
     def restore(self, entry: TokensEntry, now: Instant) -> None:
         """Take over the attempts of a previous owner."""
         mints_ms = list(entry.mints)
+        # What has to be far from the last one is so from when it was tried, whatever it may count as.
+        self._last_s = now.boot_of(mints_ms[-1]) if mints_ms else float("-inf")
         if mints_ms and not entry.released:
             latest_ms = now.wall_ms + round(CRASH_RUN_S * 1000)
             mints_ms[-1] = min(latest_ms, mints_ms[-1] + round(CRASH_MINT_S * 1000))
@@ -45,8 +48,8 @@ class Mints:
         return [mint for mint in self._ended if mint.boot_s > horizon_s]
 
     def last_s(self) -> float:
-        """When the last one ended (``boot_s``), minus infinity if there was none."""
-        return self._ended[-1].boot_s if self._ended else float("-inf")
+        """When the last one ended, as far as is known (``boot_s``); minus infinity if there was none."""
+        return self._last_s
 
     def allowed_at(self, now: Instant, kept_back: int = 0) -> float:
         """When there may be one more, with so many left of the quota after it; minus infinity if at any time."""
@@ -60,8 +63,10 @@ class Mints:
         """An attempt is about to be journaled, then made."""
         self.running = True
         self._ended = [*self.recent(now), now]
+        self._last_s = now.boot_s
 
     def end(self, now: Instant) -> None:
         """The attempt has ended, however."""
         self.running = False
         self._ended[-1] = now
+        self._last_s = now.boot_s
