@@ -105,13 +105,13 @@ def test_check_says_ok_and_warns_of_what_is_doubtful(callstream, config):
 
 def test_check_lists_all_problems_and_ends_with_2(callstream, config):
     checked = callstream(
-        "config", "check", "-c", config, CALLSTREAM_WINDOW__RECORDS_MAX="501", CALLSTREAM_LABELS="warn"
+        "config", "check", "-c", config, CALLSTREAM_WINDOW__RECORDS_MAX="501", CALLSTREAM_STATUSES="some"
     )
 
     assert checked.returncode == 2
     assert checked.stdout == ""
     assert "window.records_max (from CALLSTREAM_WINDOW__RECORDS_MAX): is '501'" in checked.stderr
-    assert "labels (from CALLSTREAM_LABELS): 'warn' is not supported" in checked.stderr
+    assert "statuses (from CALLSTREAM_STATUSES): is 'some'" in checked.stderr
     assert "Traceback" not in checked.stderr
 
 

@@ -449,6 +449,7 @@ def carry_not_restored(monkeypatch):
                 no_flag_after_a_crash,
                 (
                     "what may have been applied is flagged before it is sent again|"
+                    "what is in doubt is sent again so often at most|"
                     "what was in doubt is never expired or rejected"
                 ),
             ),
@@ -488,9 +489,15 @@ def carry_not_restored(monkeypatch):
             (held_is_sent_again, "what is held is never sent again by us"),
             (
                 decided_on_too_early,
-                "nothing is sent for an account that is paused|after an ambiguity one POST at a time",
+                (
+                    "nothing is sent for an account that is paused|after an ambiguity one POST at a time|"
+                    "a breaker that is not closed lets one intent out at a time"
+                ),
             ),
-            (handed_over_while_it_runs, "what is sent again has a reason|no window holds more than its limit"),
+            (
+                handed_over_while_it_runs,
+                "what is sent again has a reason|no window holds more than its limit|what has time is sent",
+            ),
             (behind_is_not_journaled, "who is not behind is waited for"),
             (behind_is_forgotten_by_a_crash, ONE_PLACE),
             (read_live_while_behind, ONE_PLACE),
