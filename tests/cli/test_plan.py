@@ -193,7 +193,9 @@ def test_options_that_contradict_each_other_end_with_2(arguments: list[str], exp
     ("arguments", "expected"),
     [
         pytest.param(["--offsets", "7:1-"], "has no partition 7", id="no such partition"),
-        pytest.param(["--bootstrap-servers", "127.0.0.1:1"], "kafka.bootstrap_servers", id="no Kafka"),
+        pytest.param(
+            ["--bootstrap-servers", "127.0.0.1:1"], "kafka.bootstrap_servers", id="no Kafka", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_what_cannot_be_read_is_named_and_ends_with_3(servers: str, arguments: list[str], expected: str) -> None:

@@ -39,6 +39,7 @@ def test_all_come_in_the_order_of_time(topic):
     assert read(topic) == list(range(600))
 
 
+@pytest.mark.slow
 def test_what_runs_ahead_waits_and_is_bounded(topic, monkeypatch):
     monkeypatch.setattr(in_order, "_AHEAD_MAX", 20)
     monkeypatch.setattr(in_order, "_AT_ONCE", 5)
@@ -62,6 +63,7 @@ def test_a_range_is_read_alone(topic, wanted, expected):
     assert read(topic, wanted) == expected
 
 
+@pytest.mark.slow
 def test_what_never_comes_is_named(topic, monkeypatch):
     with pytest.raises(Unread, match=r"intents stands at \{1: \(300, 400\)\} \(read, end\): nothing came for 2 s"):
         read(topic, bounds={0: Bounds(0, 300, 0, 300), 1: Bounds(0, 400, 290, 400)})
