@@ -20,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from bench.budget.account import ACCOUNT, PlainSealer
+from bench.budget.traffic import EPOCH_MS
 from streams.contracts.journal import Packer
 from streams.contracts.parcel import Parcel, Row
 from streams.lane import answers
@@ -30,8 +32,6 @@ from streams.lane.options import LaneOptions
 from streams.lane.state import Tools
 from streams.lane.verdict import Accepted, Minted, PostVerdict, Reauthenticate, RetryLater, TokenVerdict
 
-ACCOUNT = "91c173bb-28d8-4030-9722-8663ff9589f3"
-EPOCH_MS = 1_700_000_000_000
 TOKENS, REQUESTS, MINTS, RECORDS = 10, 60, 10, 500
 TOKEN_LIFE_S = 3600.0
 HOUR_S = 3600.0
@@ -209,18 +209,6 @@ class World:
             self._step()
 
         self._at(self.now_s + self._rng.uniform(*WAY_S), arrived)
-
-
-class PlainSealer:
-    """Nobody reads the journal here."""
-
-    def seal(self, token: str) -> str:
-        """Return it as it is."""
-        return token
-
-    def open(self, sealed: str) -> str | None:
-        """Return it as it is."""
-        return sealed
 
 
 def measure(seed: int = 1) -> dict[str, object]:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from scripts.kafka import Cluster
+from streams.audit.budget import MINUTE_S, Uses
 from streams.kafka.partitions import partition_of
 from tests.e2e.world import PARTITIONS, Worker, World, until
 
 LIMIT = 60
 RECORDS_MAX = 500
-MINUTE_S = 60.0
 # Twice what one token may send, and enough in store that the windows are full from the start.
 LOAD_PER_S = 2 * LIMIT * RECORDS_MAX // 60
 STORE = 20_000
@@ -115,18 +115,9 @@ def _stop(worker: Worker) -> None:
 
 def _judged(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What must never happen, over the whole run."""
-    by_token: dict[str, list[float]] = {}
+    by_token: dict[str, Uses] = {}
     for line in lines:
-        by_token.setdefault(str(line["token"]), []).append(line["received_mono"])
-    busiest = max(_busiest(times_s) for times_s in by_token.values())
+        by_token.setdefault(str(line["token"]), Uses()).add(line["received_mono"], line["received_mono"])
+    busiest = max(uses.busiest(MINUTE_S, exact=True)[0] for uses in by_token.values())
     statuses = Counter(line["status"] for line in lines)
     return {"busiest_minute_of_a_token": busiest, "http_429": statuses[429], "tokens": len(by_token)}
-
-
-def _busiest(times_s: Sequence[float]) -> int:
-    first = busiest = 0
-    for last, time_s in enumerate(times_s):
-        while times_s[first] <= time_s - MINUTE_S:
-            first += 1
-        busiest = max(busiest, last - first + 1)
-    return busiest

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Collection
 from typing import Any
 
-from bench.budget.pool import ACCOUNT, EPOCH_MS, PlainSealer
+from bench.budget.account import ACCOUNT, PlainSealer
+from bench.budget.traffic import EPOCH_MS
 from streams.contracts.journal import Packer
 from streams.contracts.outcome import Status
 from streams.contracts.parcel import Parcel, Row

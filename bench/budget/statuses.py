@@ -12,7 +12,8 @@ import sys
 import time
 from typing import Any
 
-from bench.budget.pool import EPOCH_MS, MINTS, RECORDS, REQUESTS, Window, World
+from bench.budget.pool import MINTS, RECORDS, REQUESTS, Window, World
+from bench.budget.traffic import EPOCH_MS
 from streams.contracts.journal import TokenEntry, TokensEntry
 from streams.lane import answers
 from streams.lane.actions import Action, Check, Write

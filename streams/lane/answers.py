@@ -13,6 +13,7 @@ from streams.contracts.request import RequestRecord
 from streams.lane.actions import Write
 from streams.lane.backoff import Backoff
 from streams.lane.batch import Batch
+from streams.lane.breaker import LONG_PAUSE_S, long_pause
 from streams.lane.checking import DEADLINE_GRACE_S
 from streams.lane.correlate import correlate
 from streams.lane.doubt import suspect
@@ -36,9 +37,6 @@ from streams.lane.verdict import (
     TokenVerdict,
     verdict_name,
 )
-
-# A refusal that no retry mends (403): somebody has to act, asking once in a while is enough.
-REFUSED_PAUSE = Backoff(base_s=30.0, cap_s=300.0, floor_s=15.0)
 
 
 def posted(lane: LaneState, ref: str, verdict: PostVerdict, sent_ms: int, now: Instant) -> Write:
@@ -138,7 +136,7 @@ def _ambiguous(lane: LaneState, batch: Batch, retry_after_s: float | None, now: 
 
 
 def _forbidden(lane: LaneState, now: Instant) -> None:
-    _fail(lane, now, REFUSED_PAUSE)
+    _fail(lane, now, long_pause())
     lane.breaker.forbidden(lane.hold_until_s)
 
 
@@ -162,7 +160,7 @@ def _replace_token(lane: LaneState, batch: Batch, now: Instant, write: Write) ->
         return
     lane.tokens.refused(token, now)
     if not token.proven:
-        _fail(lane, now, REFUSED_PAUSE)
+        _fail(lane, now, long_pause())
     elif not lane.tokens.usable(now):
         _fail(lane, now)
     write.entries.append(lane.journaled_tokens(now))
@@ -247,7 +245,7 @@ def minted(lane: LaneState, verdict: TokenVerdict, sent_ms: int, now: Instant) -
         case RetryLater(retry_after_s=retry_after_s):
             lane.tokens.mint_failed(now, lane.tools.rng, retry_after_s)
         case Refuse():
-            lane.tokens.mint_failed(now, lane.tools.rng, REFUSED_PAUSE.base_s)
+            lane.tokens.mint_failed(now, lane.tools.rng, LONG_PAUSE_S)
         case _:
             assert_never(verdict)
     record = RequestRecord(lane.options.account_id, "mint", ordinal, sent_ms, now.wall_ms, verdict_name(verdict))

@@ -26,6 +26,8 @@ REFUSED_PROBES = 3
 # of a quiet account, what is more would be a topic that is drained into the dead letters.
 REJECTED_MAX = 10
 
+LONG_PAUSE_S = 30.0
+
 NEVER = float("-inf")
 
 
@@ -50,8 +52,9 @@ class BreakerState(StrEnum):
     HALF_OPEN = "half_open"
 
 
-def _pause() -> Backoff:
-    return Backoff(base_s=30.0, cap_s=300.0, floor_s=15.0)
+def long_pause() -> Backoff:
+    """For what no retry mends: somebody has to act, asking once in a while is enough."""
+    return Backoff(base_s=LONG_PAUSE_S, cap_s=300.0, floor_s=15.0)
 
 
 @dataclass(slots=True)
@@ -73,7 +76,7 @@ class Breaker:
     refused: int = 0
     rejected: int = 0
     _probes: int = 0
-    _pause: Backoff = field(default_factory=_pause)
+    _pause: Backoff = field(default_factory=long_pause)
 
     def state(self, now_s: float) -> BreakerState:
         """What it lets through now."""

@@ -212,7 +212,7 @@ class LaneObserver:
                 unread += lane.labels.failing is not None
                 oldest_s = max(oldest_s, now.boot_s - lane.window_since_s) if lane.window else oldest_s
                 batches.update(batch.entry.state for batch in lane.batches.values())
-        for state in ("running", "full", "paused"):
+        for state in ("running", "full", "blocked", "paused"):
             metrics.lanes.labels(state).set(states[state])
         for batch_state in (BatchState.UNSENT, BatchState.OPEN, BatchState.AMBIGUOUS, BatchState.ACCEPTED):
             metrics.open_batches.labels(batch_state).set(batches[batch_state])

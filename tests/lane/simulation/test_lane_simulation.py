@@ -95,11 +95,6 @@ def test_the_first_seed_that_fails_is_told(monkeypatch):
         replay(part.failed, trace_max=None)
 
 
-def replay_many(count):
-    for seed in range(count):
-        replay(seed)
-
-
 def test_a_seed_is_one_history():
     assert replay(3) == replay(3)
 
@@ -449,7 +444,6 @@ def carry_not_restored(monkeypatch):
                 no_flag_after_a_crash,
                 (
                     "what may have been applied is flagged before it is sent again|"
-                    "what is in doubt is sent again so often at most|"
                     "what was in doubt is never expired or rejected"
                 ),
             ),
@@ -489,14 +483,11 @@ def carry_not_restored(monkeypatch):
             (held_is_sent_again, "what is held is never sent again by us"),
             (
                 decided_on_too_early,
-                (
-                    "nothing is sent for an account that is paused|after an ambiguity one POST at a time|"
-                    "a breaker that is not closed lets one intent out at a time"
-                ),
+                ("nothing is sent for an account that is paused|after an ambiguity one POST at a time"),
             ),
             (
                 handed_over_while_it_runs,
-                "what is sent again has a reason|no window holds more than its limit|what has time is sent",
+                "what is sent again has a reason|no window holds more than its limit",
             ),
             (behind_is_not_journaled, "who is not behind is waited for"),
             (behind_is_forgotten_by_a_crash, ONE_PLACE),
@@ -514,6 +505,13 @@ def carry_not_restored(monkeypatch):
 )
 def test_a_mistake_is_found(mistake, rule, monkeypatch):
     mistake(monkeypatch)
-    with pytest.raises(Violation) as found:
-        replay_many(SEEDS_TO_FIND)
-    assert found.value.rule in rule.split("|")
+    # A mistake may break other promises first, and which depends on the histories; its own must break, too.
+    assert any(_broken_in(seed) in rule.split("|") for seed in range(SEEDS_TO_FIND))
+
+
+def _broken_in(seed):
+    try:
+        replay(seed)
+    except Violation as found:
+        return found.rule
+    return None
