@@ -50,7 +50,6 @@ def configure_logging(format: Format = "auto", level: Level = "info") -> None:  
         ],
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
     )
 
 

@@ -35,6 +35,9 @@ from streams.contracts.parcel import Row
 from streams.kafka.embedded import EmbeddedKafka
 from streams.kafka.partitions import partition_of
 
+# Each command reads a journal on a cluster to its end, which takes half a second.
+pytestmark = pytest.mark.slow
+
 PARCELS, JOURNAL = "callstream.parcels.v1", "callstream.journal.v1"
 PARTITIONS = 2
 ALICE, BOB = "91c173bb-28d8-4030-9722-8663ff9589f3", "0a6e0b1c-6dd3-4f0e-9d9f-0d5a3a3b7c11"

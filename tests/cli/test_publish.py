@@ -78,6 +78,7 @@ def test_the_summary_is_one_line_for_people(app: typer.Typer, servers: str) -> N
     assert line.endswith(", 100 of them bad on purpose")
 
 
+@pytest.mark.slow
 def test_the_accounts_of_the_settings_are_the_accounts_of_the_intents(
     app: typer.Typer, servers: str, tmp_path: Path
 ) -> None:

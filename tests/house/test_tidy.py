@@ -5,8 +5,10 @@ against the repository.
 """
 
 import ast
+import os
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -32,8 +34,11 @@ TEXT_NAMES = frozenset({"Dockerfile", "run", ".dockerignore", ".editorconfig", "
 Rule = Callable[[str], Iterator[str]]
 
 
+parsed = lru_cache(maxsize=None)(ast.parse)
+
+
 def long_functions(text: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parsed(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             if lines > FUNCTION_LINES_MAX:
@@ -92,7 +97,7 @@ def bare_suppressions(text: str) -> Iterator[str]:
 
 def calls(text: str) -> Iterator[tuple[str, int, bool]]:
     """Calls by dotted name, with their line and whether a loop is around them, without ``sleep(0)``: it only yields."""
-    tree = ast.parse(text)
+    tree = parsed(text)
     imported = {
         alias.asname or alias.name: f"{node.module}.{alias.name}"
         for node in ast.walk(tree)
@@ -135,14 +140,16 @@ PRINTING = "streams/cli/"
 
 def texts(folders: tuple[str, ...], *, python_only: bool) -> Iterator[tuple[str, str]]:
     for folder in folders:
-        for path in sorted((ROOT / folder).rglob("*")):
-            inner = path.relative_to(ROOT)
-            hidden = any(part in SKIPPED_FOLDERS or part.endswith(("_cache", ".egg-info")) for part in inner.parts)
-            wanted = path.suffix == ".py" or (
-                not python_only and (path.suffix in TEXT_SUFFIXES or path.name in TEXT_NAMES)
-            )
-            if wanted and not hidden and path.is_file():
-                yield inner.as_posix(), path.read_text(encoding="utf-8")
+        for parent, children, names in os.walk(ROOT / folder):
+            children[:] = sorted(name for name in children if not is_skipped(name))
+            for path in (Path(parent, name) for name in sorted(names)):
+                other_text = not python_only and (path.suffix in TEXT_SUFFIXES or path.name in TEXT_NAMES)
+                if path.suffix == ".py" or other_text:
+                    yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+
+
+def is_skipped(folder: str) -> bool:
+    return folder in SKIPPED_FOLDERS or folder.endswith(("_cache", ".egg-info"))
 
 
 @pytest.mark.parametrize("rule", [pytest.param(rule, id=rule.__name__) for rule in RULES])

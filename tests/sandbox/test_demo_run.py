@@ -83,6 +83,7 @@ def test_what_nobody_works_on_is_pending_and_fails_the_demo(monkeypatch: pytest.
     assert screen.shown[-1].unread == 50
 
 
+@pytest.mark.slow
 def test_a_worker_that_fails_ends_the_demo_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
     summary, log = run(monkeypatch, "print('out of luck'); exit(7)", duration_s=60.0, settle_s=60.0)
     assert summary.worker_exit == 7
@@ -90,6 +91,7 @@ def test_a_worker_that_fails_ends_the_demo_with_its_last_words(monkeypatch: pyte
     assert log == "out of luck"
 
 
+@pytest.mark.slow
 def test_a_worker_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "GRACE_S", 0.2)
     summary, _ = run(monkeypatch, DEAF, settle_s=0.0)
@@ -118,6 +120,7 @@ def test_the_first_interrupt_lets_the_worker_finish(monkeypatch: pytest.MonkeyPa
     assert summary.pending == summary.published > 0
 
 
+@pytest.mark.slow
 def test_the_next_interrupt_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     class Impatient(Pictures):
         def show(self, picture: Picture) -> None:
