@@ -6,8 +6,10 @@ read again are dropped here and no intent is taken twice. A cursor that is ``beh
 places may lie below the partition's offset: whoever comes next has to read from ``low`` on for this account alone.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from typing import cast
 
 from streams.contracts.journal import CursorEntry, Place
 
@@ -18,6 +20,8 @@ RUNS_MAX = 4096
 ENTRY_BYTES_MAX = 64 * 1024
 
 Run = tuple[Place, Place]
+
+_ONES = re.compile("1+")
 
 
 class Cursor:
@@ -62,6 +66,12 @@ class Cursor:
         for offset, (rows, taken, _) in self._parcels.items():
             if count := rows - taken.bit_count():
                 yield offset, count
+
+    @property
+    def low(self) -> Place:
+        """Everything below is taken."""
+        self._drop_finished()
+        return self._low
 
     @property
     def finished(self) -> bool:
@@ -127,32 +137,29 @@ class Cursor:
         return bits
 
     def _runs(self) -> Iterator[Run]:
-        """Runs of taken places behind the first untaken one, in the order of places."""
-        start: Place | None = None
-        end = self._low
+        """Runs of taken places behind the first untaken one, in the order of places.
+
+        One is made for every gap with every batch, so they are plain tuples, which compare and are written as places.
+        """
+        low: tuple[int, int] = self._low
+        start: tuple[int, int] | None = None
+        end = low
         for offset, (rows, taken, _) in self._parcels.items():
             if start is not None and not taken & 1:
-                yield start, end
+                yield cast("Run", (start, end))
                 start = None
             # From here on `start` is the place of a run that goes on across the beginning of this parcel.
             for first, last in _bit_runs(taken):
-                end = Place(offset, last)
-                if end > self._low:
-                    start = start or max(Place(offset, first), self._low)
+                end = (offset, last)
+                if end > low:
+                    start = start or max((offset, first), low)
                     if last < rows:
-                        yield start, end
+                        yield cast("Run", (start, end))
                         start = None
         if start is not None:
-            yield start, end
+            yield cast("Run", (start, end))
 
 
 def _bit_runs(bits: int) -> Iterator[tuple[int, int]]:
     """The runs ``[first, last)`` of set bits, from the lowest."""
-    position = 0
-    while bits:
-        zeros = (bits & -bits).bit_length() - 1
-        bits >>= zeros
-        ones = (bits ^ (bits + 1)).bit_length() - 1
-        yield position + zeros, position + zeros + ones
-        bits >>= ones
-        position += zeros + ones
+    return (run.span() for run in _ONES.finditer(f"{bits:b}"[::-1]))

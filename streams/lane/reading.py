@@ -80,7 +80,7 @@ class Reading:
         if not lane.cursor.behind:
             return
         self.behind[lane] = None
-        low = lane.cursor.entry().low.offset
+        low = lane.cursor.low.offset
         if low < self.offset.position:
             lane.mark = low
             self.recalled[lane] = None
@@ -183,7 +183,7 @@ class Reading:
 
     def lows(self) -> dict[str, int]:
         """From where each account that is behind would have to be read after a crash."""
-        return {lane.options.account_id: lane.cursor.entry().low.offset for lane in self.behind}
+        return {lane.options.account_id: lane.cursor.low.offset for lane in self.behind}
 
     def behind_s(self, now: Instant) -> float:
         """The age of the oldest parcel that an account which is behind still needs."""

@@ -168,12 +168,12 @@ class LaneObserver:
 
     def fell_behind(self, owned: OwnedLane) -> None:
         """An account is no longer waited for; what it misses it reads again later."""
-        cursor, lane = owned.lane.cursor.entry(), owned.lane
+        lane = owned.lane
         log.warning(
             "account_behind",
             account_id=owned.account_id,
             partition=owned.partition.lease.partition,
-            low=cursor.low.offset,
+            low=lane.cursor.low.offset,
             mark=lane.mark,
             waiting=len(lane.window),
         )
