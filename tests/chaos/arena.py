@@ -122,7 +122,7 @@ class Arena:
             assert node.process is not None
             assert node.process.poll() is None, f"broker {node.number} does not come back"
             self._returning.remove(node)
-            _say(f"broker {node.number} is back")
+            say(f"broker {node.number} is back")
 
     def _begin(self, fault: Fault) -> bool:
         begun = self._of_broker(fault) if fault.kind.value.startswith("broker") else self._of_worker(fault)
@@ -130,7 +130,7 @@ class Arena:
             return False
         fired, undo = begun
         self.fired.append(fired)
-        _say(f"{fired.kind} of {fired.victim} for {fault.length_s:.1f} s")
+        say(f"{fired.kind} of {fired.victim} for {fault.length_s:.1f} s")
         if undo is not None:
             self._undo.append((time.time() + fault.length_s, fired, undo))
         return True
@@ -232,5 +232,6 @@ def _listener(instance: str) -> str:
     return instance.replace("-", "").upper()
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Tell whoever watches a run what happens, with the time."""
     print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from scripts.kafka import free_port
 from streams.contracts.exits import ExitCode
 from streams.failpoint import PLACES
+from tests.chaos.arena import say
 from tests.chaos.forked import fork
 from tests.e2e.artefacts import Outcomes, audited, collect, findings_of
 from tests.e2e.audit import Artefacts
@@ -180,6 +181,7 @@ def _try(world: World, case: Case, protocol: str) -> Tried:
     else:
         if tried.code not in CODES[case.action]:
             tried.wrong.append(f"ended with {tried.code}: {worker.said()[-500:]}")
+    say(f"{case.place}:{case.action} " + ("; ".join(tried.wrong) or f"ended with {tried.code}"))
     return tried
 
 
