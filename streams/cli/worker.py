@@ -1,6 +1,7 @@
 """``callstream worker``: the real thing."""
 
 import asyncio
+import faulthandler
 import os
 
 import typer
@@ -19,6 +20,8 @@ def worker(config: ConfigOption = None) -> None:
     Runs until SIGTERM, then finishes the requests in flight and hands the rest over. Exit codes: 0 drained, 1 crashed
     (start it again), 2 wrong configuration, 3 a precondition is missing (topics, offsets, instance name), 70 watchdog.
     """
+    # A crash in native code leaves the stacks of all threads, in which there are no values, on standard error.
+    faulthandler.enable()
     settings = load_settings(config)
     configure_logging(settings.logging.format, settings.logging.level)
     failpoint.arm(os.environ.get(failpoint.VARIABLE, ""))
