@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from bench.budget import fairness, latency, outage, planning, pool, real, splitting, statuses
+from bench.budget import fairness, latency, outage, planning, pool, real, splitting, statuses, trickle
 
 Figures = Mapping[str, Any]
 
@@ -77,6 +77,17 @@ SECTIONS: Mapping[str, Section] = {
             Promise("at_200.longest_pause_s", "≤ 3", at_most(3.0)),
             Promise("at_200.unaccounted", "0", NOTHING),
             Promise("at_200.status_429", "0", NOTHING),
+        ),
+    ),
+    "trickle": Section(
+        "Low and steady traffic: seconds from event to acceptance (virtual time)",
+        lambda _: trickle.measure(),
+        (
+            Promise("below_the_limit.p50_s", "≤ 0.5", at_most(0.5)),
+            Promise("below_the_limit.p99_s", "≤ 1.3", at_most(1.3)),
+            Promise("above_it.p99_s", "≤ 1.6", at_most(1.6)),
+            Promise("four_tokens.p99_s", "≤ 0.6", at_most(0.6)),
+            Promise("status_429", "0", NOTHING),
         ),
     ),
     "fairness": Section(

@@ -1,23 +1,24 @@
 """When the window of a lane gives a batch, and which of its intents are in it.
 
 The API counts requests, not records: a batch should be as full as it can be without its intents waiting for that longer
-than they must. The oldest intent always waits for company for the *linger*. A batch that is not full then waits until
-the *gap* since the last POST is over, which is ``r`` over the rate of :mod:`streams.lane.spread`; ``r`` is how many
-requests a batch costs, as learned: its POST and, where statuses are checked, its checks. In figures, for one token of
-60 requests a minute and r = 1:
+than they must. The oldest intent always waits for company for the *linger*. A batch that is not full leaves then, as
+long as the account has an allowance for it (:mod:`streams.lane.allowance`) and the slots that are there last
+(:mod:`streams.lane.spread`). What a batch costs is learned: its POST and, where statuses are checked, its checks. In
+figures, for one token of 60 requests a minute and one request for each batch:
 
-- Low traffic does not wait beyond the linger: where the minute is hardly used, the gap is shorter than the spacing of
-  the token's requests anyway (30 s / (60 - 12) = 0.63 s).
-- A fifth of the slots is kept in reserve. So steady traffic sends a batch every 1.25 s, whatever its size, without
-  waves; an intent waits for at most that. From four fifths of the load on a batch is full before the gap is over (500
-  records at 400 a second take 1.25 s), and no small one is sent any more.
+- Low traffic does not wait beyond the linger and the spacing of the token's requests (0.8 s): up to 48 batches a minute
+  leave so, and 6 more at once.
+- Where intents come oftener than once a second, a batch after every linger would need more slots than there are. So a
+  batch is sent every 1.25 s then, whatever its size, without waves; an intent waits for at most that. From four fifths
+  of the load on a batch is full before the gap is over (500 records at 400 a second take 1.25 s), and no small one is
+  sent any more.
 - Where a call's effective deadline is less than a second away nothing is held in reserve, and the gap is 1 s.
 - A status check that is overdue says that slots are scarce: such a batch waits until it is full, or as long as it may.
 - No gap is longer than :data:`GAP_MAX` even spacings (5 s): so small batches cost a fifth of the slots at the worst.
 
 A *full* batch leaves as soon as there is a slot; only where more has been used than the minute gives, it leaves room
-for the next one, at the rate without a reserve and with r = 1, and a little faster (:data:`HASTE`), so that the slots
-and not the gap are what it waits for. Status checks go by the same gap since the last request of either kind.
+for the next one, at the rate that lasts, and a little faster (:data:`HASTE`), so that the slots and not the gap are
+what it waits for. Status checks go by the same gap since the last request of either kind.
 
 What must stay true: an intent that could not be answered before its call ends is never in a batch; it leaves the window
 with its outcome instead. The gap only says when at the earliest: the limits are kept by :mod:`streams.lane.pace`.
@@ -32,9 +33,6 @@ from streams.lane.labels import UNKNOWN_LABEL
 from streams.lane.settle import EXPIRED
 from streams.lane.spread import Supply, supply
 from streams.lane.state import LaneState
-
-# Small batches leave a fifth of a minute's slots to what cannot wait.
-RESERVE_SHARE = 0.2
 
 # An intent whose effective deadline is nearer than this does not wait for more company than that of its linger.
 URGENT_MS = 1000
@@ -66,12 +64,16 @@ def ready_at(lane: LaneState, now: Instant) -> float:
     deadline_ms = lane.window.first_deadline_ms()
     assert deadline_ms is not None, "only asked while something is sendable"
     lingered_s = lane.window.since_s + options.linger_ms / 1000
-    cost = 1.0 if options.statuses == "none" else lane.checks.times.requests()
-    overdue = lane.checks.due.first_at() < now.boot_s - OVERDUE_S
-    reserve = 1.0 if overdue else RESERVE_SHARE
-    company_s = slots.next_at(lane.posted_s, GAP_MAX, cost=cost, reserve=reserve)
+    cost = _cost(lane)
+    company_s = _company_at(lane, slots, cost, now)
     urgent_s = max(now.boot_of(deadline_ms - URGENT_MS), slots.next_at(lane.posted_s, GAP_MAX, cost=cost))
     return max(lingered_s, min(company_s, urgent_s))
+
+
+def _company_at(lane: LaneState, slots: Supply, cost: float, now: Instant) -> float:
+    if lane.checks.due.first_at() < now.boot_s - OVERDUE_S:
+        return slots.look_by(lane.posted_s + cost * GAP_MAX / slots.even_per_s)
+    return max(slots.next_at(lane.posted_s, GAP_MAX), slots.look_by(lane.allowance.next_at(cost, slots)))
 
 
 def part_at(lane: LaneState, now: Instant) -> float:
@@ -90,8 +92,18 @@ def _full_at(lane: LaneState, now: Instant) -> float:
     return _supply(lane, now).next_at(lane.posted_s, GAP_MAX_FULL, cost=HASTE)
 
 
+def left(lane: LaneState, now: Instant) -> None:
+    """A batch of whatever size is about to leave."""
+    lane.posted_s = lane.requested_s = now.boot_s
+    lane.allowance.charge(_cost(lane), _supply(lane, now))
+
+
+def _cost(lane: LaneState) -> float:
+    return 1.0 if lane.options.statuses == "none" else lane.checks.times.requests()
+
+
 def _supply(lane: LaneState, now: Instant) -> Supply:
-    return supply([token.pace for token in lane.tokens.usable(now)], now.boot_s)
+    return supply([token.pace for token in lane.tokens.usable(now)], lane.tokens.pace, now.boot_s)
 
 
 def close(lane: LaneState, records_max: int, now: Instant, actions: list[Action]) -> tuple[Batch, Write] | None:

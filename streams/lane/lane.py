@@ -178,7 +178,7 @@ class Lane(LaneState):
         self.tokens.take(token, now)
         self.tokens.minting.demand.add(batch.unsettled_count / self.options.records_max, now.boot_s)
         self.retry_budget.sent(now.boot_s, again=batch.again)
-        self.posted_s = self.requested_s = now.boot_s
+        closing.left(self, now)
         self._posting += 1
         write.entries.append(batch.journaled())
         return self._awaited_write(write, batch.ref)

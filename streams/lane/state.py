@@ -13,6 +13,7 @@ from streams.contracts.journal import BatchState, Held, JournalKey, Packer, Plac
 from streams.contracts.parcel import Parcel
 from streams.contracts.request import RequestKind, RequestRecord
 from streams.lane.actions import Outcomes, Write
+from streams.lane.allowance import Allowance
 from streams.lane.backoff import Backoff
 from streams.lane.batch import Batch, Phase
 from streams.lane.breaker import Breaker
@@ -80,6 +81,7 @@ class LaneState:
         self.size_limit_until_s = float("-inf")
         self.sweep_at_s = float("-inf")
         self.posted_s = self.requested_s = float("-inf")
+        self.allowance = Allowance()
         self._serial = 0
         self._awaited: dict[int, str | None] = {}
         self._take_over_serial = 0
