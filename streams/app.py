@@ -71,12 +71,22 @@ def create_app(settings: Settings) -> WorkerProcess:
     def group_metadata() -> bytes | None:
         return ownership.group_metadata()
 
+    def on_expelled(metadata: bytes) -> None:
+        ownership.expelled(metadata)
+
     def on_fatal(code: int, reason: str) -> None:
         process.end(code, reason)
 
     def committer(name: Literal["route", "lanes"]) -> Committer:
         observe = metrics.commit_observer(name)
-        return Committer(kafka, name=name, group_metadata=group_metadata, on_fatal=on_fatal, observe=observe)
+        return Committer(
+            kafka,
+            name=name,
+            group_metadata=group_metadata,
+            on_expelled=on_expelled,
+            on_fatal=on_fatal,
+            observe=observe,
+        )
 
     to_route, to_lanes = committer("route"), committer("lanes")
     requests = LaneRequests(client, accounts, settings.api.submit_version)

@@ -7,6 +7,7 @@ What must stay true:
   with group metadata taken *before* the leases were checked. So the broker refuses the work of a worker that lost the
   partition, whatever happened in between.
 - Metadata of a non-member never goes into a transaction: a broker may accept it, unfenced.
+- A group that does not know our member will not know it again; that is told, as the client may hear of it much later.
 - A rebalance is not a failure: the transaction is aborted, units of lost leases are dropped, the rest is produced
   again in the same order; those who wait go on waiting.
 - Anything that leaves the fate of a transaction unknown ends the process.
@@ -19,9 +20,9 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streams import failpoint
 from streams.contracts.exits import ExitCode
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 Waiting = Unit[asyncio.Future[None]]
 
+_EXPELLED: Final = KafkaError(KafkaError.UNKNOWN_MEMBER_ID).name()
 _MEMBERSHIP_PAUSE_S = 0.05
 _RETRY_PAUSE_FIRST_S = 0.02
 _RETRY_PAUSE_MAX_S = 1.0
@@ -85,8 +87,8 @@ class CommitLimits:
 class Committer:
     """Commits units of work, in a thread of its own. Its methods are for the event loop that started it.
 
-    ``group_metadata`` is the transport's newest snapshot, or ``None`` while there is none; it is called in the
-    committer's thread. ``on_fatal`` gets an exit code and a reason, in any thread, and does not return in production.
+    ``group_metadata`` is the transport's newest snapshot, or ``None`` while there is none; ``on_expelled`` is given one
+    of which the group says that it knows no such member. Both are called in the committer's thread. ``on_fatal`` gets an exit code and a reason, in any thread, and does not return in production.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Committer:
         *,
         name: Literal["route", "lanes"],
         group_metadata: Callable[[], bytes | None],
+        on_expelled: Callable[[bytes], None],
         on_fatal: Callable[[int, str], None],
         observe: CommitObserver | None = None,
         limits: CommitLimits | None = None,
@@ -104,6 +107,7 @@ class Committer:
         self._transactional_id = transactional_id(options, name)
         self._config = producer_config(options, self._transactional_id)
         self._group_metadata = group_metadata
+        self._on_expelled = on_expelled
         self._on_fatal = on_fatal
         self._observe = observe
         self._queue: UnitQueue[asyncio.Future[None]] = UnitQueue()
@@ -251,6 +255,8 @@ class Committer:
                 checked_at_s = transactions.run(_messages(units), positions, metadata)
             except TransactionAborted as aborted:
                 logger.warning("transaction aborted, tried again: %s", aborted)
+                if aborted.cause == _EXPELLED:
+                    self._on_expelled(metadata)
                 if self._observe is not None:
                     self._observe.aborted(aborted.cause)
                 if self._stopping.wait(pause_s * random.uniform(0.5, 1.0)):

@@ -34,8 +34,8 @@ Partition = tuple[str, int]
 class Ownership:
     """The partitions of this worker. Everything runs on the main loop, unless it says otherwise.
 
-    The application gets it from :func:`streams.kafka.transport.install`, and calls ``group_metadata``, ``pause``,
-    ``resume``, ``leases``, ``blocked`` and ``lag``. The rest is the transport's.
+    The application gets it from :func:`streams.kafka.transport.install`, and calls ``group_metadata``,
+    ``expelled``, ``pause``, ``resume``, ``leases``, ``blocked`` and ``lag``. The rest is the transport's.
     """
 
     def __init__(self, options: TransportOptions) -> None:
@@ -61,6 +61,10 @@ class Ownership:
         ``None`` while this worker is no member of the group: then nothing may be committed.
         """
         return self._poll.group_metadata
+
+    def expelled(self, metadata: bytes) -> None:
+        """The group knows no member as in this ``metadata``. Any thread."""
+        self._poll.expelled(metadata)
 
     def leases(self) -> Sequence[Lease]:
         """Live leases, those that are still starting or blocked included."""

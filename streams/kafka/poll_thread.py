@@ -87,6 +87,7 @@ class PollThread:
         self._claims: dict[tuple[str, int], Claim] = {}
         self._numbers = count()
         self._metadata: bytes | None = None
+        self._expelled: bytes | None = None
         self._stopping = False
         self._orderly = True
         self._client_log = logging.Logger(f"{__name__}.client")  # noqa: LOG001 - its filter must not outlive this instance
@@ -103,6 +104,10 @@ class PollThread:
     def group_metadata(self) -> bytes | None:
         """What fences a transaction, as of the last poll. ``None`` while we are no member: then do not commit."""
         return self._metadata
+
+    def expelled(self, metadata: bytes) -> None:
+        """The group knows no member as in this ``metadata``: what it had is lost, also if the client has not heard."""
+        self._expelled = metadata
 
     def start(self, topics: Sequence[str]) -> None:
         """Join the group."""
@@ -168,8 +173,8 @@ class PollThread:
         try:
             while not self._stopping:
                 self._be_member()
-        except Exception as error:  # noqa: BLE001 - whatever it was, a worker that does not poll must not live on
-            self._options.on_fatal(ExitCode.CRASH, f"the Kafka consumer failed: {_told(error)}")
+        except Exception as error:  # noqa: BLE001 - the client could not be made, or not be closed
+            self._fail(error)
         finally:
             self._metadata = None
             self._watchdog.stop()
@@ -187,9 +192,10 @@ class PollThread:
         except _ProtocolRefused as refusal:
             logger.warning("group protocol 'consumer' is refused (%s), going on with 'classic'", refusal)
             self._protocol = "classic"
-        except BaseException:
-            self._orderly = False
-            raise
+        except Exception as error:  # noqa: BLE001 - whatever it was, a worker that does not poll must not live on
+            self._orderly, self._stopping = False, True
+            # Before the client is closed, which may hang behind the very thing that went wrong.
+            self._fail(error)
         finally:
             # Serves the revocation of what is left, then leaves the group.
             with self._watchdog.watch("close"):
@@ -318,14 +324,14 @@ class PollThread:
         done = self._listener.revoked(claims, lost=lost)
         try:
             if not lost:
-                self._wait_for(done, consumer)
+                self._wait_for(done, consumer, claims)
         finally:
             for claim in claims:
                 claim.lose()
         consumer.incremental_unassign([_where(claim) for claim in claims if claim.cutter is not None])
         self._kick_all_until_s = time.monotonic() + KICK_AFTER_REBALANCE_S
 
-    def _wait_for(self, done: "Future[None]", consumer: Consumer) -> None:
+    def _wait_for(self, done: "Future[None]", consumer: Consumer, claims: Sequence[Claim]) -> None:
         deadline_s = time.monotonic() + self._options.revoke_timeout_s
         done.add_done_callback(lambda _done: self._calls.put(lambda _consumer: None))
         while not done.done():
@@ -336,6 +342,10 @@ class PollThread:
             with suppress(queue.Empty):
                 self._calls.get(timeout=min(left_s, SERVE_S))(consumer)
             self._read_metadata(consumer)
+            if self._metadata is not None and self._metadata == self._expelled:
+                # Nothing can be committed for them any more, and whoever waits for that hears so.
+                for claim in claims:
+                    claim.lose()
         done.result()
 
     # --- Errors -------------------------------------------------------------------------------------------------------
@@ -353,6 +363,9 @@ class PollThread:
             self._complained_s[error.code()] = now_s
             logger.warning("Kafka consumer: %s: %s", error.name(), error.str())
 
+    def _fail(self, error: Exception) -> None:
+        self._options.on_fatal(ExitCode.CRASH, f"the Kafka consumer failed: {type(error).__name__}: {error}")
+
     def _on_stuck(self, call: str) -> None:
         self._options.on_fatal(ExitCode.WATCHDOG, f"the Kafka consumer hangs in {call}")
 
@@ -367,7 +380,3 @@ def _key(message: Message) -> tuple[str, int]:
 
 def _where(claim: Claim) -> TopicPartition:
     return TopicPartition(claim.topic, claim.partition)
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -130,7 +130,8 @@ BAD_KINDS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "ends_before_start": _ends_first,
     "not_json": lambda value: value[: len(value) // 2],
     "unknown_account": lambda value: _replaced(value, b"account_id", b'"%s"' % _NOBODY),
-    "calls_itself": lambda value: _replaced(value, b"receiver", _field(value, b"caller")),
+    # Not the other way round: the receiver and the start stay those of one intent.
+    "calls_itself": lambda value: _replaced(value, b"caller", _field(value, b"receiver")),
     "label_missing": lambda value: _without(value, b"label_id"),
     "label_name_long": lambda value: _replaced(value, b"label_name", b'"%s"' % (b"Long " * 9)),
 }

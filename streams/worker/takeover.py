@@ -5,12 +5,14 @@ no lane goes on once its partition is being given up; a hand-over is committed b
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import structlog
 
 from streams import failpoint
+from streams.kafka.committer import LeaseLost
 from streams.kafka.lease import Lease
 from streams.kafka.positions import trouble_of_parcels
 from streams.kafka.standing import stop_at
@@ -93,7 +95,7 @@ class TakeOver:
         )
 
     async def revoked(self, leases: Sequence[Lease], *, lost: bool) -> None:
-        """Hand the lanes of these partitions over; with ``lost`` just forget them."""
+        """Hand the lanes of these partitions over; where they are ``lost``, or get lost meanwhile, just forget them."""
         partitions = [self.runner.partitions[lease] for lease in leases if lease in self.runner.partitions]
         if not partitions:
             return
@@ -103,6 +105,7 @@ class TakeOver:
         began = read_clock()
         if not lost:
             await asyncio.gather(*(self._drain(partition) for partition in partitions))
+            lost = any(partition.lease.lost for partition in partitions)
         told = GivenUp()
         for partition in partitions:
             running = self._giving_up.pop(partition)
@@ -129,13 +132,15 @@ class TakeOver:
         return told
 
     async def _drain(self, partition: OwnedPartition) -> None:
+        """Record what becomes of running requests, and hand over. The partition may be lost meanwhile."""
         while partition.requests:
             await asyncio.wait(partition.requests)
         for owned in partition.lanes.values():
             self.runner.submit(owned, hand_over(owned.lane, read_clock()), read_clock())
         offset = partition.reading.offset.committable()
         head = self.runner.encoder.head(partition.lease, offset, read_clock().wall_ms)
-        await self.runner.submit_messages(partition, [head])
+        with contextlib.suppress(LeaseLost):
+            await self.runner.submit_messages(partition, [head])
 
 
 def _left_by(partition: OwnedPartition, *, sent: int = 0, unknown: int = 0) -> GivenUp:

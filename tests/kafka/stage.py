@@ -44,6 +44,7 @@ class Stage:
             options,
             name="route",
             group_metadata=lambda: self.metadata,
+            on_expelled=lambda _metadata: None,
             on_fatal=on_fatal,
             limits=limits,
             observe=observe,

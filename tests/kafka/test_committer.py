@@ -59,6 +59,7 @@ class Seen:
     def __init__(self):
         self.commits: list[tuple[int, int]] = []
         self.aborts: list[str] = []
+        self.expelled: list[bytes] = []
         self.fatal: asyncio.Queue[tuple[int, str]] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
 
@@ -90,6 +91,7 @@ class Bench:
             self.options,
             name="route",
             group_metadata=self.snapshot,
+            on_expelled=seen.expelled.append,
             on_fatal=seen.on_fatal,
             observe=seen,
             limits=CommitLimits(**limits),

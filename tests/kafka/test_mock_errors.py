@@ -41,12 +41,14 @@ class Bench:
         self.options = KafkaOptions(mock.bootstrap_servers, uuid.uuid4().hex, "worker-0", extra=extra)
         self.partition = partition
         self.aborts: list[str] = []
+        self.expelled: list[bytes] = []
         self.fatal: asyncio.Queue[tuple[int, str]] = asyncio.Queue()
         self.loop = asyncio.get_running_loop()
         self.committer = Committer(
             self.options,
             name="lanes",
             group_metadata=lambda: MEMBER,
+            on_expelled=self.expelled.append,
             on_fatal=self.ended,
             observe=self,
             limits=CommitLimits(call_timeout_s=1.0, watchdog_s=3.0),
@@ -155,6 +157,7 @@ async def test_a_member_that_the_group_does_not_know_aborts_and_tries_again_whil
     push_errors(mock, "TxnOffsetCommit", [code])
     await bench.submit()
     assert bench.aborts == [KafkaError(code).name()]
+    assert bench.expelled == ([MEMBER] if code == KafkaError.UNKNOWN_MEMBER_ID else [])
     copies = await bench.copies()
     assert Counter(copies) == Counter(IN_ORDER * 2), "the first were aborted"
 

@@ -293,6 +293,27 @@ async def test_a_revoke_beyond_its_time_ends_the_process(bootstrap: str, new_top
     assert lease.lost
 
 
+@pytest.mark.faults("F5", "F18")
+async def test_a_revocation_is_a_loss_once_the_group_knows_no_such_member(
+    bootstrap: str, new_topic: Any, group: str
+) -> None:
+    worker = Worker(bootstrap, new_topic(1), group, "auto", revoke_timeout_s=20.0)
+    async with running(worker):
+        await worker.until(lambda: bool(worker.assigned_at_s))
+        (lease,) = worker.owned.leases()
+
+        async def commit_fails() -> None:
+            while not lease.lost:
+                member = worker.owned.group_metadata()
+                assert member is not None
+                worker.owned.expelled(member)
+                await asyncio.sleep(0.05)
+
+        worker.on_revoked = commit_fails
+    assert lease in worker.revoked_at_s
+    assert not worker.fatal
+
+
 @pytest.mark.faults("F91")
 async def test_an_error_in_the_poll_thread_ends_the_process(
     bootstrap: str, new_topic: Any, group: str, monkeypatch: pytest.MonkeyPatch

@@ -51,6 +51,7 @@ class Worker:
         self.agent_may_go = asyncio.Event()
         self.agent_may_go.set()
         self.on_assigned: Callable[[Lease], Any] | None = None
+        self.on_revoked: Callable[[], Any] | None = None
         self._happened = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self.app = faust.App(f"test-{group}-{name}", **FAUST_SETTINGS)
@@ -77,6 +78,8 @@ class Worker:
             self.lost.extend(leases)
         else:
             await asyncio.sleep(self.revoke_s)  # what a slow hook takes; nothing is waited for
+            if self.on_revoked is not None:
+                await self.on_revoked()
             if self._producer is not None:
                 await asyncio.to_thread(self._commit, self._producer, leases)
         now_s = time.monotonic()

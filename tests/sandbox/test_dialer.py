@@ -147,6 +147,8 @@ def test_a_bad_pair_of_fields_is_bad_in_the_way_it_says() -> None:
     reversed_times, itself = read(spoilt("ends_before_start")), read(spoilt("calls_itself"))
     assert reversed_times["ends_at"] < reversed_times["starts_at"]
     assert itself["receiver"] == itself["caller"]
+    callers = {read(dialed)["caller"] for dialed in Dialer(ACCOUNTS, bad_share=0).take(1000, NOW_MS)}
+    assert itself["receiver"] not in callers, "else it would share its receiver with others that are spoilt"
 
 
 def test_a_message_that_is_not_json_is_not() -> None:

@@ -120,6 +120,12 @@ class MemoryCommitter:
                 self._fresh_at_s[unit.lease] = boot_s()
                 unit.done.set_result(None)
 
+    def lose(self) -> None:
+        """Drop what is not durable of leases that are lost."""
+        for unit in self.units:
+            if unit.lease.lost and not unit.done.done():
+                unit.done.set_exception(LeaseLost(unit.lease))
+
     def messages(self, topic: str) -> list[OutMessage]:
         """All messages for a topic, durable or not."""
         return [message for unit in self.units for message in unit.messages if message.topic == topic]

@@ -320,6 +320,25 @@ def test_what_is_lost_is_forgotten_at_once(play):
     play(story)
 
 
+@pytest.mark.faults("F5", "F18")
+def test_what_is_lost_while_it_is_handed_over_is_forgotten(play):
+    async def story():
+        shell = Shell()
+        take_over = await at_work(shell)
+        shell.committer.at_once = False
+        giving_up = asyncio.ensure_future(take_over.revoked([shell.lease], lost=False))
+        shell.api.posts[0].answer.set_result(Accepted("batch-id"))
+        await asyncio.sleep(5)  # virtual: the hand-over cannot be committed
+        shell.lease.alive, shell.lease.lost = False, True
+        shell.committer.lose()
+        await giving_up
+        assert shell.lease not in shell.runner.partitions
+        assert take_over.given_up.unknown == 1
+        assert not shell.fatal
+
+    play(story)
+
+
 @pytest.mark.parametrize(
     ("answered", "lost", "told"),
     [
