@@ -67,25 +67,17 @@ def create_app(settings: Settings) -> WorkerProcess:
     encoding = encoder(settings)
     client = TruecallerClient(client_options(settings), _observe_requests(metrics), metrics.api_clock_ahead_seconds.set)
 
-    # What the transport knows is asked for only once it is installed below.
-    def group_metadata() -> bytes | None:
-        return ownership.group_metadata()
-
-    def on_expelled(metadata: bytes) -> None:
-        ownership.expelled(metadata)
-
     def on_fatal(code: int, reason: str) -> None:
         process.end(code, reason)
 
     def committer(name: Literal["route", "lanes"]) -> Committer:
-        observe = metrics.commit_observer(name)
         return Committer(
             kafka,
             name=name,
-            group_metadata=group_metadata,
-            on_expelled=on_expelled,
+            group_metadata=lambda: ownership.group_metadata(),  # noqa: PLW0108 - the transport is installed below
+            on_expelled=lambda metadata: ownership.expelled(metadata),  # noqa: PLW0108
             on_fatal=on_fatal,
-            observe=observe,
+            observe=metrics.commit_observer(name),
         )
 
     to_route, to_lanes = committer("route"), committer("lanes")

@@ -88,7 +88,8 @@ class Committer:
     """Commits units of work, in a thread of its own. Its methods are for the event loop that started it.
 
     ``group_metadata`` is the transport's newest snapshot, or ``None`` while there is none; ``on_expelled`` is given one
-    of which the group says that it knows no such member. Both are called in the committer's thread. ``on_fatal`` gets an exit code and a reason, in any thread, and does not return in production.
+    of which the group says that it knows no such member. Both are called in the committer's thread. ``on_fatal`` gets
+    an exit code and a reason, in any thread, and does not return in production.
     """
 
     def __init__(
