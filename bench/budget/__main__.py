@@ -1,7 +1,8 @@
 """``uv run poe budget``: what becomes of the API's budget, as a table and, last, one JSON object.
 
 Each section measures one thing and is held to what is promised of it; what is not kept is marked, and the exit code is
-1. Sections on virtual time take seconds each; those in real time need Java and Maven, and the minutes they measure.
+1. Sections on virtual time take up to a minute each; those in real time need Java and Maven, and the minutes that they
+measure.
 """
 
 import argparse
@@ -47,6 +48,8 @@ def at_most(bound: float) -> Callable[[Any], bool]:
 
 
 NOTHING = at_most(0)
+
+INTERRUPTED = 130
 
 SECTIONS: Mapping[str, Section] = {
     "pool": Section(
@@ -178,21 +181,30 @@ SECTIONS: Mapping[str, Section] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the arguments say; 0 if everything is as promised."""
+    """Measure what the arguments say; 0 if everything is as promised, 1 if not, 130 if interrupted."""
     parser = argparse.ArgumentParser(
         prog="poe budget", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="these sections (default: all)")
-    parser.add_argument("--virtual", action="store_true", help="leave out what takes real time")
+    parser.add_argument("--virtual", action="store_true", help="leave out what is measured in real time")
     parser.add_argument("--minutes", type=int, default=5, help="of the steady load in real time (default: 5)")
     parser.add_argument("--moves", type=int, default=3, help="of the account between workers (default: 3)")
     options = parser.parse_args(arguments)
+    chosen = [name for name in options.only or SECTIONS if not (options.virtual and SECTIONS[name].real_time)]
+    if not chosen:
+        parser.error("argument --virtual: leaves nothing of --only, which is all measured in real time")
+    try:
+        return _measure(chosen, options)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _measure(chosen: Sequence[str], options: argparse.Namespace) -> int:
     console = Console(soft_wrap=True)
     told: dict[str, Any] = {}
-    for name in options.only or SECTIONS:
+    for name in chosen:
         section = SECTIONS[name]
-        if options.virtual and section.real_time:
-            continue
         began_s = time.monotonic()
         figures = section.measure(options)
         kept = _show(console, section, figures)

@@ -16,16 +16,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from bench.budget.account import AccountRun, Api
+from bench.budget.api import RECORDS, REQUESTS, Api
+from bench.budget.reading import Reader
 from bench.budget.traffic import EPOCH_MS, PRIORITIES, Traffic
+from bench.budget.world import Latency, World
 from streams.contracts.outcome import Status
 from streams.contracts.parcel import Priority
 from streams.lane.actions import Write
 from streams.lane.options import LaneOptions
 
-REQUESTS_PER_MINUTE = 60
-RECORDS_MAX = 500
-RECORDS_PER_S = REQUESTS_PER_MINUTE * RECORDS_MAX / 60
+RECORDS_PER_S = REQUESTS * RECORDS / 60
 
 # The first minute begins with an unused budget, so it is left out of what is said about pauses and small batches.
 STARTED_S = 60.0
@@ -77,30 +77,32 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def at_load(load: Load) -> dict[str, Any]:
     """Run one load."""
-    seen, api = Seen(), Api(REQUESTS_PER_MINUTE)
+    seen, api = Seen(), Api()
     options = LaneOptions(
         "account",
-        requests_per_minute_per_token=REQUESTS_PER_MINUTE,
+        requests_per_minute_per_token=REQUESTS,
         tokens_max=1,
         statuses="all" if load.statuses == "all" else "none",
     )
-    run = AccountRun(Traffic(lambda _: load.share * RECORDS_PER_S, valid_s=60.0), options, api, seen.told)
-    run.run(load.seconds)
+    world = World(options, api, Latency())
+    world.wrote.append(lambda write: seen.told(write, world.now_s))
+    reader = Reader(world, Traffic(lambda _: load.share * RECORDS_PER_S, valid_s=60.0))
+    world.run(load.seconds)
     accepted = sum(len(waits) for waits in seen.waits.values())
-    in_flight = sum(batch.unsettled_count for batch in run.lane.batches.values() if not batch.passed_on)
-    late = [(at_s, records) for at_s, records in run.posts if at_s >= STARTED_S]
+    in_flight = sum(batch.unsettled_count for batch in world.lane.batches.values() if not batch.passed_on)
+    late = [(at_s, records) for at_s, records in world.posts if at_s >= STARTED_S]
     pauses_s = (after_s - before_s for (before_s, _), (after_s, _) in itertools.pairwise(late))
     return {
         "load": load.share,
         "statuses": load.statuses,
         "minutes": load.seconds / 60,
-        "offered": run.offered,
-        "unaccounted": run.offered - accepted - seen.expired.total() - len(run.lane.window) - in_flight,
-        "behind": run.lane.cursor.behind,
-        "status_429": api.throttled,
+        "offered": reader.offered,
+        "unaccounted": reader.offered - accepted - seen.expired.total() - len(world.lane.window) - in_flight,
+        "behind": world.lane.cursor.behind,
+        "status_429": api.refused["429"],
         "records_per_post": round(sum(records for _, records in late) / max(1, len(late)), 1),
-        "small_posts": sum(records < RECORDS_MAX for _, records in late),
-        "budget_used": round(api.requests / (REQUESTS_PER_MINUTE * load.seconds / 60), 4),
+        "small_posts": sum(records < RECORDS for _, records in late),
+        "budget_used": round(api.granted / (REQUESTS * load.seconds / 60), 4),
         "longest_pause_s": round(max(pauses_s, default=0.0), 2),
         **{priority: _of(seen, priority, accepted) for priority in PRIORITIES},
     }

@@ -2,7 +2,7 @@
 
     uv run python -m bench.budget.statuses
 
-One account with more work than its tokens can do, on virtual time (see :mod:`bench.budget.pool`). Each batch needs so
+One account with more work than its tokens can do, on virtual time (see :mod:`bench.budget.plenty`). Each batch needs so
 many checks until the API tells its last status. What is measured is the time after the backlog of checks has settled:
 accepted batches of 500 a minute, the checks made for each of them, and the share of batches whose statuses were told.
 """
@@ -10,16 +10,19 @@ accepted batches of 500 a minute, the checks made for each of them, and the shar
 import json
 import sys
 import time
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from bench.budget.pool import MINTS, RECORDS, REQUESTS, Window, World
+from bench.budget.api import RECORDS, REQUESTS, Api
+from bench.budget.plenty import busy_world
 from bench.budget.traffic import EPOCH_MS
+from bench.budget.world import World
 from streams.contracts.journal import TokenEntry, TokensEntry
-from streams.lane import answers
-from streams.lane.actions import Action, Check, Write
-from streams.lane.instant import Instant
+from streams.contracts.parcel import Row
+from streams.lane.actions import Check, Write
 from streams.lane.options import StatusMode
-from streams.lane.verdict import CheckVerdict, NotVisible, RecordState, RecordStatus, Statuses
+from streams.lane.verdict import CheckVerdict, NotVisible, Statuses
 
 # Minutes until it has settled, and minutes that are measured. The open batches reach their bound, or the oldest check
 # waits for as long as it ever does; then batches come in waves, as they are asked for in turn, and whole ones count.
@@ -27,68 +30,50 @@ SPANS_MIN = {("all", 1): (15, 45), ("all", 10): (4, 12)}
 OTHERWISE_MIN = (2, 4)
 
 
-class CheckedWorld(World):
-    """A world whose batches need so many checks each."""
+class SlowApi(Api):
+    """Tells the statuses of a batch when it is asked for the last of so many times."""
 
-    def __init__(self, mode: StatusMode, tokens: int, checks: int) -> None:
-        super().__init__(1, statuses=mode, tokens_max=tokens)
-        self.checks_s: list[float] = []
-        self.told: list[tuple[float, bool]] = []
+    def __init__(self, checks: int) -> None:
+        super().__init__()
         self._checks = checks
-        self._asked: dict[str, int] = {}
-        self._grant(tokens)
+        self._asked: Counter[str] = Counter()
 
-    def _grant(self, tokens: int) -> None:
-        """As an owner who has them from another one."""
-        entries = []
-        for ordinal in range(tokens):
-            self.api.minted_s.append(0.0)
-            self.api.tokens[f"token-{ordinal}"] = Window(60.0, REQUESTS)
-            entries.append(TokenEntry(ordinal, EPOCH_MS + ordinal, f"token-{ordinal}"))
-        assert tokens <= MINTS
-        self.lane.tokens.restore(TokensEntry(tuple(entries), (), tokens, released=True), Instant(EPOCH_MS, 0.0))
+    def check(self, action: Check, rows: Sequence[Row], now_s: float) -> CheckVerdict:
+        """Asked for the statuses of a batch."""
+        verdict = super().check(action, rows, now_s)
+        if not isinstance(verdict, Statuses):
+            return verdict
+        self._asked[action.batch_id] += 1
+        if self._asked[action.batch_id] < self._checks:
+            return NotVisible("http_404")
+        del self._asked[action.batch_id]
+        return verdict
 
-    def _perform(self, action: Action) -> None:
-        if isinstance(action, Write):
-            self.told += [
-                (self.now_s, outcomes.reason is None)
-                for outcomes in action.outcomes
-                for _ in outcomes.held
-                if outcomes.status.final
-            ]
-        super()._perform(action)
 
-    def check(self, action: Check) -> None:
-        """Ask for statuses: pending until the last of so many times."""
-        batch = self.lane.batches[action.batch_ref]
-        (one,) = batch.unpacked(self.lane.tools.packer)
-        row = one.row
-
-        def arrive(now_s: float) -> CheckVerdict:
-            if not self.api.count(action.token.secret, now_s):
-                self.api.refused["429"] += 1
-            self.checks_s.append(now_s)
-            asked = self._asked[action.batch_id] = self._asked.get(action.batch_id, 0) + 1
-            if asked < self._checks:
-                return NotVisible("http_404")
-            self._asked.pop(action.batch_id)
-            told = (row.caller, row.receiver, row.label_id, None, None, row.starts_at, row.ends_at)
-            return Statuses((RecordStatus("r", *told, RecordState.DELIVERED, "success", None),))
-
-        self.request(
-            arrive, lambda lane, verdict, sent_ms, now: answers.checked(lane, action.batch_ref, verdict, sent_ms, now)
-        )
+def _grant(world: World, tokens: int) -> None:
+    """As an owner who has them from another one."""
+    entries = [TokenEntry(ordinal, EPOCH_MS + ordinal, world.api.grant(0.0)) for ordinal in range(tokens)]
+    world.lane.tokens.restore(TokensEntry(tuple(entries), (), tokens, released=True), world.now)
 
 
 def _settled(mode: StatusMode, tokens: int, checks: int) -> dict[str, Any]:
-    world = CheckedWorld(mode, tokens, checks)
+    api = SlowApi(checks)
+    world = busy_world(api, statuses=mode, tokens_max=tokens)
+    _grant(world, tokens)
+    ended: list[tuple[float, bool]] = []
+
+    def wrote(write: Write) -> None:
+        for outcomes in write.outcomes:
+            if outcomes.status.final:
+                ended.extend((world.now_s, outcomes.reason is None) for _ in outcomes.held)
+
+    world.wrote.append(wrote)
     settled_min, measured_min = SPANS_MIN.get((mode, tokens), OTHERWISE_MIN)
     settled_s = 60.0 * settled_min
     world.run(settled_s + 60.0 * measured_min)
-    api = world.api
     posts = sum(at_s >= settled_s for at_s in api.accepted_s)
-    made = sum(at_s >= settled_s for at_s in world.checks_s)
-    told = [delivered for at_s, delivered in world.told if at_s >= settled_s]
+    made = sum(at_s >= settled_s for at_s in api.checked_s)
+    told = [delivered for at_s, delivered in ended if at_s >= settled_s]
     return {
         "mode": mode,
         "tokens": tokens,

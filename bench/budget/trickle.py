@@ -12,9 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.budget.account import AccountRun, Api
+from bench.budget.api import Api
 from bench.budget.latency import percentile
+from bench.budget.reading import Reader
 from bench.budget.traffic import EPOCH_MS, Traffic
+from bench.budget.world import Latency, World
 from streams.contracts.outcome import Status
 from streams.lane import answers
 from streams.lane.actions import Write
@@ -47,13 +49,15 @@ def at_rate(per_s: float, statuses: StatusMode, tokens: int) -> dict[str, Any]:
     """Run one rate of intents."""
     waits, api = Waits(), Api()
     traffic = Traffic(lambda _: per_s, ahead_s=(600.0, 1200.0), valid_s=3600.0)
-    run = AccountRun(traffic, LaneOptions("account", tokens_max=tokens, statuses=statuses), api, waits.told)
+    world = World(LaneOptions("account", tokens_max=tokens, statuses=statuses), api, Latency())
+    world.wrote.append(lambda write: waits.told(write, world.now_s))
+    Reader(world, traffic)
     if tokens > 1:
-        for number in range(tokens):
-            run.lane.tokens.start_mint(run.now)
-            answers.minted(run.lane, Minted(f"earlier-{number}"), EPOCH_MS, run.now)
-    run.run(SECONDS)
-    posts = sum(at_s >= BEGUN_S for at_s, _ in run.posts)
+        for _ in range(tokens):
+            world.lane.tokens.start_mint(world.now)
+            answers.minted(world.lane, Minted(api.grant(0.0)), EPOCH_MS, world.now)
+    world.run(SECONDS)
+    posts = sum(at_s >= BEGUN_S for at_s, _ in world.posts)
     return {
         "per_s": per_s,
         "statuses": statuses,
@@ -62,7 +66,7 @@ def at_rate(per_s: float, statuses: StatusMode, tokens: int) -> dict[str, Any]:
         "p99_s": round(percentile(waits.seconds, 0.99), 2),
         "max_s": round(max(waits.seconds), 2),
         "posts_per_minute": round(posts / (SECONDS - BEGUN_S) * 60, 1),
-        "status_429": api.throttled,
+        "status_429": api.refused["429"],
     }
 
 
