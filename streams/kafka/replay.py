@@ -21,6 +21,9 @@ from streams.kafka.read_errors import PASSING
 # Enough for a chunk to be cheap to hand over, few enough not to hold up the event loop while it is applied.
 CHUNK_MESSAGES_MAX: Final = 1_000
 _LOOKUP_TIMEOUT_S: Final = 15.0
+# A broker that has nothing more to give says so after this time, 500 ms by default. A log of transactions ends with
+# their markers, so each replay waits for that once.
+_END_WAIT: Final = {"fetch.wait.max.ms": 20}
 _WAIT_S: Final = 0.2
 # The library's own codes begin with an underscore and are public all the same.
 _PARTITION_EOF: Final = KafkaError._PARTITION_EOF  # noqa: SLF001
@@ -85,7 +88,7 @@ class _Reader:
         self._topic = topic
         self._partition = partition
         self._stall_timeout_s = stall_timeout_s
-        self._consumer = Consumer(reader_config(options))
+        self._consumer = Consumer(reader_config(options) | _END_WAIT)
         self._position = 0
         self._target = 0
         self._moved_at_s = 0.0

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 import uuid
 
 import pytest
@@ -152,3 +153,15 @@ async def test_it_can_be_cancelled(options, new_topic, writer):
     with pytest.raises(asyncio.CancelledError):
         await running
     writer.abort_transaction(10)
+
+
+async def test_the_end_behind_a_marker_is_seen_at_once(options, new_topic, writer):
+    """A broker with nothing more to give may keep a reader for half a second: as long as each command would take."""
+    topic = new_topic(1)
+    write(writer, topic, [1, 2])
+    took_s = []
+    for _ in range(3):
+        began_s = time.monotonic()
+        assert await replayed(options, topic) == [1, 2]
+        took_s.append(time.monotonic() - began_s)
+    assert min(took_s) < 0.4
