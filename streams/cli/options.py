@@ -9,6 +9,7 @@ BootstrapOption = Annotated[
     str | None, typer.Option(help="Kafka's address, instead of the one in the settings.", show_default=False)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
+OnlyJsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 ConfigOption = Annotated[
     Path | None,
     typer.Option(

@@ -7,85 +7,85 @@ output quotes an intent.
 
 import gc
 import time
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
-from typing import Annotated, BinaryIO, Final, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import orjson
 import typer
 
 from streams.accounts import AccountBook
 from streams.app_options import intake_rules, lane_options
-from streams.cli.kafka import KafkaRefused, KafkaView, kafka_errors, kafka_view
-from streams.cli.ndjson import read_lines
-from streams.cli.options import BootstrapOption, ConfigOption
+from streams.cli.kafka import KafkaView, kafka_view
+from streams.cli.options import BootstrapOption, ConfigOption, OnlyJsonOption
+from streams.cli.plan_sources import of_file, of_topic, paced
 from streams.cli.plan_tables import plan_console, print_plan
-from streams.cli.ranges import FromOption, OffsetsOption, Progress, ToOption, range_of
+from streams.cli.ranges import FromOption, OffsetsOption, ToOption, range_of
 from streams.cli.validate import AnyAccount
-from streams.contracts.exits import ExitCode, OperatorError
-from streams.kafka.gather import Cluster, Unread
-from streams.kafka.in_order import InOrder
-from streams.kafka.ranges import Range, bounds_of
-from streams.kafka.received import headers_of
-from streams.plan.planner import Arrival, Planner, PlanOptions
+from streams.contracts.exits import ExitCode
+from streams.kafka.ranges import Range
+from streams.plan.planner import Planner, PlanOptions
 from streams.plan.rehearsal import Weather
 from streams.plan.report import Plan
 
 # Nothing that is made here is part of a cycle; to look for some among what waits would be a third of the work.
 _GC_NEW_OBJECTS: Final = 200_000
 
-# How long nothing may come before the topic counts as unreadable.
-_PATIENCE_S: Final = 60.0
+FileArgument = Annotated[
+    typer.FileBinaryRead | None,
+    typer.Argument(
+        metavar="FILE",
+        help="Intents as NDJSON, one per line; - is standard input. Without it they are read from their topic.",
+        show_default=False,
+    ),
+]
+BacklogOption = Annotated[
+    bool, typer.Option("--backlog", help="Of the topic, what no worker has routed yet, all of it arriving now.")
+]
+RateOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Let them arrive one after the other, so many a second; 0 is all at once.",
+        show_default="as they were recorded in the topic; a file or a backlog at once",
+    ),
+]
+NowOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="MS",
+        min=0,
+        help="When the first arrives (epoch milliseconds).",
+        show_default="the clock",
+    ),
+]
+LingerOption = Annotated[
+    list[int] | None,
+    typer.Option(
+        min=0,
+        max=60_000,
+        help="Compare this linger, too; may be given more than once.",
+        show_default="a fifth and four times that of the settings",
+    ),
+]
+AnswerOption = Annotated[float, typer.Option(min=0, max=30_000, help="How long the API takes to answer.")]
+StatusDelayOption = Annotated[
+    float, typer.Option(min=0, max=3600, help="How long the API takes until the statuses of a batch are final.")
+]
 
 
 def plan(
     *,
-    file: Annotated[
-        typer.FileBinaryRead | None,
-        typer.Argument(
-            metavar="[FILE]",
-            help="Intents as NDJSON, one per line; - is standard input. Without it they are read from their topic.",
-            show_default=False,
-        ),
-    ] = None,
+    file: FileArgument = None,
     from_: FromOption = None,
     to: ToOption = None,
     offsets: OffsetsOption = None,
-    backlog: Annotated[
-        bool, typer.Option("--backlog", help="Of the topic, what no worker has routed yet, all of it arriving now.")
-    ] = False,
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="Let them arrive one after the other, so many a second; 0 is all at once.",
-            show_default="as they were recorded in the topic; a file or a backlog at once",
-        ),
-    ] = None,
-    now: Annotated[
-        int | None,
-        typer.Option(
-            metavar="MS",
-            min=0,
-            help="When the first arrives (epoch milliseconds).  [default: the clock]",
-            show_default=False,
-        ),
-    ] = None,
-    linger_ms: Annotated[
-        list[int] | None,
-        typer.Option(
-            min=0,
-            max=60_000,
-            help="Compare this linger, too; may be given more than once.",
-            show_default="a fifth and four times that of the settings",
-        ),
-    ] = None,
-    answer_ms: Annotated[float, typer.Option(min=0, max=30_000, help="How long the API takes to answer.")] = 200.0,
-    status_delay_s: Annotated[
-        float, typer.Option(min=0, max=3600, help="How long the API takes until the statuses of a batch are final.")
-    ] = 5.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    backlog: BacklogOption = False,
+    rate: RateOption = None,
+    now: NowOption = None,
+    linger_ms: LingerOption = None,
+    answer_ms: AnswerOption = 200.0,
+    status_delay_s: StatusDelayOption = 5.0,
+    as_json: OnlyJsonOption = False,
     bootstrap_servers: BootstrapOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -97,22 +97,16 @@ def plan(
     Exits with 0 if every intent would be sent, 1 if some would not, 3 if they cannot be read.
     """
     gc.set_threshold(_GC_NEW_OBJECTS)
-    view = kafka_view(config, bootstrap_servers)
-    planner = Planner(_options(view, Weather(answer_ms / 1000, status_delay_s), linger_ms))
     clock_ms = time.time_ns() // 1_000_000
     wanted = range_of(from_, to, offsets, clock_ms)
     recorded = file is None and rate is None and not backlog
     _check(wanted, with_file=file is not None, backlog=backlog, moved=recorded and now is not None)
-    arrivals = _of_topic(view, wanted, backlog=backlog) if file is None else _of_file(file)
-    for arrival in arrivals if recorded else _paced(arrivals, rate or 0.0, clock_ms if now is None else now):
+    view = kafka_view(config, bootstrap_servers)
+    planner = Planner(_options(view, Weather(answer_ms / 1000, status_delay_s), linger_ms))
+    arrivals = of_file(file) if file else of_topic(view, None if backlog else wanted, planner.notes.append)
+    for arrival in arrivals if recorded else paced(arrivals, rate or 0.0, clock_ms if now is None else now):
         planner.take(arrival)
     _tell(planner.plan(), as_json=as_json)
-
-
-class Unplanned(OperatorError):
-    """The intents cannot be read, so nothing can be said of them."""
-
-    exit_code = ExitCode.PRECONDITION
 
 
 def _tell(found: Plan, *, as_json: bool) -> NoReturn:
@@ -133,36 +127,6 @@ def _check(wanted: Range, *, with_file: bool, backlog: bool, moved: bool) -> Non
         raise typer.BadParameter("takes the place of --from, --to and --offsets", param_hint="--backlog")
     if moved:
         raise typer.BadParameter("needs --rate: the topic says when each intent arrived", param_hint="--now")
-
-
-def _of_file(stream: BinaryIO) -> Iterator[Arrival]:
-    for number, line in read_lines(stream):
-        yield Arrival(0, f"line {number}", line, too_large=line is None)
-
-
-def _paced(arrivals: Iterator[Arrival], rate: float, start_ms: int) -> Iterator[Arrival]:
-    for count, arrival in enumerate(arrivals):
-        yield arrival._replace(at_ms=start_ms + round(count * 1000 / rate if rate else 0))
-
-
-def _of_topic(view: KafkaView, wanted: Range, *, backlog: bool) -> Iterator[Arrival]:
-    """The messages of the intents topic, as they arrived. Nothing is committed."""
-    topic = view.topics.intents
-    try:
-        with kafka_errors(view.options), closing(Cluster(view.options, _PATIENCE_S)) as cluster:
-            bounds = bounds_of(cluster, topic, _unrouted(cluster, topic) if backlog else wanted)
-            with closing(InOrder(cluster, topic, bounds, Progress().tell)) as log:
-                for message in log.messages():
-                    where = f"{topic}[{message.partition()}] offset {message.offset()}"
-                    yield Arrival(message.timestamp()[1], where, message.value(), headers_of(message))
-    except (Unread, KafkaRefused) as error:
-        raise Unplanned(str(error)) from error
-
-
-def _unrouted(cluster: Cluster, topic: str) -> Range:
-    """From the group's committed offsets on; a partition without one was never read."""
-    committed = cluster.committed(topic)
-    return Range(offsets={p: (committed.get(p, 0), None) for p in cluster.partitions(topic)})
 
 
 def _options(view: KafkaView, weather: Weather, lingers_ms: list[int] | None) -> PlanOptions:

@@ -31,37 +31,61 @@ _RELATIVE: Final = re.compile(r"-(\d+(?:\.\d+)?)([smhd])")
 _OFFSETS: Final = re.compile(r"(\d+):(\d+)-(\d*)")
 _TELL_EVERY_S: Final = 5.0
 
+# As milliseconds a day in 1973, as seconds the year 5138: whoever gives less means seconds.
+_MILLISECONDS_MIN: Final = 100_000_000_000
+
 
 def range_of(from_: str | None, to: str | None, offsets: list[str] | None, now_ms: int) -> Range:
     """The range that the options name; spans are counted back from ``now_ms``."""
     if offsets and (from_ or to):
         raise typer.BadParameter("takes the place of --from and --to", param_hint="--offsets")
-    return Range(_time(from_, now_ms, "--from"), _time(to, now_ms, "--to"), _offsets(offsets))
+    from_ms, to_ms = _time(from_, now_ms, "--from"), _time(to, now_ms, "--to")
+    if from_ms is not None and to_ms is not None and to_ms <= from_ms:
+        raise typer.BadParameter(f"{to} is not after {from_}, so nothing is in between", param_hint="--to")
+    return Range(from_ms, to_ms, _offsets(offsets))
 
 
 def _time(given: str | None, now_ms: int, option: str) -> int | None:
     if given is None:
         return None
-    if given.isdigit():
-        return int(given)
+    if given.isdecimal():
+        return _milliseconds(int(given), option)
     if relative := _RELATIVE.fullmatch(given):
         return now_ms - round(float(relative[1]) * _UNITS_MS[relative[2]])
     try:
         at = datetime.fromisoformat(given)
     except ValueError:
-        raise typer.BadParameter("must be ISO 8601, epoch milliseconds, or as -1h", param_hint=option) from None
+        raise typer.BadParameter(
+            f"{given!r} is no time: give ISO 8601 (2026-01-31T12:00, UTC unless it says otherwise), "
+            "epoch milliseconds, or a span back from now: -90s, -30m, -1h, -7d",
+            param_hint=option,
+        ) from None
     return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _milliseconds(given: int, option: str) -> int:
+    if given < _MILLISECONDS_MIN:
+        raise typer.BadParameter(f"{given} looks like seconds: give epoch milliseconds", param_hint=option)
+    return given
 
 
 def _offsets(given: list[str] | None) -> dict[int, tuple[int, int | None]] | None:
     if not given:
         return None
-    found = {}
+    found: dict[int, tuple[int, int | None]] = {}
     for text in given:
         match = _OFFSETS.fullmatch(text)
         if match is None:
-            raise typer.BadParameter("must be as 0:100-200 or 0:100-", param_hint="--offsets")
-        found[int(match[1])] = (int(match[2]), int(match[3]) if match[3] else None)
+            raise typer.BadParameter(
+                f"{text!r} is no range of offsets: give PARTITION:FROM-TO as 0:100-200 (200 not included), or 0:100-",
+                param_hint="--offsets",
+            )
+        partition, first, end = int(match[1]), int(match[2]), int(match[3]) if match[3] else None
+        if end is not None and end <= first:
+            raise typer.BadParameter(f"{text!r} ends where it begins, or before", param_hint="--offsets")
+        if partition in found:
+            raise typer.BadParameter(f"partition {partition} is given twice", param_hint="--offsets")
+        found[partition] = (first, end)
     return found
 
 

@@ -16,7 +16,7 @@ from streams.accounts import AccountBook
 from streams.audit.report import Verdict
 from streams.audit.rules import AuditRules, Limits
 from streams.cli.kafka import KafkaView, kafka_view
-from streams.cli.options import ConfigOption
+from streams.cli.options import BootstrapOption, ConfigOption, OnlyJsonOption
 from streams.cli.ranges import FromOption, OffsetsOption, Progress, ToOption, range_of
 from streams.cli.report_tables import print_report
 from streams.contracts.exits import ExitCode
@@ -31,38 +31,51 @@ EXITS: Final[dict[Verdict, ExitCode]] = {
 }
 
 
+LedgerOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="What a fake API wrote with --ledger: what it saw is held against it.",
+        show_default=False,
+    ),
+]
+TextOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="A log to search for the phone numbers of the intents; may be given more than once.",
+        show_default=False,
+    ),
+]
+ExamplesOption = Annotated[int, typer.Option(min=0, help="How many examples to give of each anomaly.")]
+StallOption = Annotated[
+    float, typer.Option(min=1, help="Seconds without a message after which a topic counts as unreadable.")
+]
+
+
 def verify(
     *,
     from_: FromOption = None,
     to: ToOption = None,
     offsets: OffsetsOption = None,
-    ledger: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True, dir_okay=False, help="What a fake API wrote with --ledger: what it saw is held against it."
-        ),
-    ] = None,
-    text: Annotated[
-        list[Path] | None,
-        typer.Option(exists=True, dir_okay=False, help="A log to search for the phone numbers of the intents."),
-    ] = None,
-    examples: Annotated[int, typer.Option(min=0, help="How many examples to give of each anomaly.")] = 5,
-    stall_s: Annotated[
-        float, typer.Option(min=1, help="Seconds without a message after which a topic counts as unreadable.")
-    ] = 60.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
-    bootstrap_servers: Annotated[
-        str | None, typer.Option(help="Kafka's address, instead of the one in the settings.", show_default=False)
-    ] = None,
+    ledger: LedgerOption = None,
+    text: TextOption = None,
+    examples: ExamplesOption = 5,
+    stall_s: StallOption = 60.0,
+    as_json: OnlyJsonOption = False,
+    bootstrap_servers: BootstrapOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Account for every intent, and for the API's budget. Reads only; workers may be at work.
 
     Exits with 0 if all adds up, 1 if not, 3 if that cannot be told (the text says what could not be read).
     """
+    wanted = range_of(from_, to, offsets, time.time_ns() // 1_000_000)
     view = kafka_view(config, bootstrap_servers)
-    now_ms = time.time_ns() // 1_000_000
-    wanted = range_of(from_, to, offsets, now_ms)
     verifier = Verifier(
         view.options,
         TopicNames(**view.topics.model_dump()),

@@ -22,6 +22,9 @@ _WAIT_S: Final = 0.2
 
 Progress = Callable[[str, int, int], None]
 
+Span = tuple[int, int]
+"""Two offsets of a partition: up to where it was read, and where that should end."""
+
 
 class Unread(Exception):
     """Something that the verdict needs could not be read; the text says what, and why."""
@@ -33,7 +36,9 @@ class Cluster:
     def __init__(self, options: KafkaOptions, patience_s: float) -> None:
         # Several topics are read at once, and their queues would be most of what is used.
         queues = {"queued.max.messages.kbytes": 16_384, "queued.min.messages": 10_000}
-        self.config: dict[str, Any] = reader_config(options) | {"log_level": 0} | queues
+        # What is read to its end is read on now and then, so a broker that has nothing need not say so at once.
+        waits = {"fetch.wait.max.ms": 100}
+        self.config: dict[str, Any] = reader_config(options) | {"log_level": 0} | queues | waits
         self.patience_s = patience_s
         self._admin = AdminClient(admin_config(options) | {"log_level": 0})
         self._asking = Consumer(self.config)
@@ -131,15 +136,31 @@ class Log:
         """
         starts = sum(self._next.values())
         goal = sum(max(ends[p], at) for p, at in self._next.items()) - starts
+
+        def tell() -> None:
+            progress(self.topic, sum(self._next.values()) - starts, goal)
+
+        self.read_until(lambda: self._short_of(ends), take, tell)
+
+    def read_until(
+        self, missing: Callable[[], Mapping[int, Span]], take: Callable[[Message], None], tell: Callable[[], None]
+    ) -> None:
+        """Hand on messages until nothing is ``missing``: where a partition stands, and where it has to get to.
+
+        Raises:
+            Unread: nothing came for too long, or retention was faster.
+        """
         moved_at_s = time.monotonic()
-        while any(at < ends[partition] for partition, at in self._next.items()):
+        while short := missing():
             if self.read_some(take):
                 moved_at_s = time.monotonic()
-                progress(self.topic, sum(self._next.values()) - starts, goal)
+                tell()
             elif time.monotonic() - moved_at_s > self._cluster.patience_s:
-                missing = {p: (at, ends[p]) for p, at in self._next.items() if at < ends[p]}
                 silent_s = self._cluster.patience_s
-                raise Unread(f"{self.topic} stands at {missing} (read, end): nothing came for {silent_s:g} s")
+                raise Unread(f"{self.topic} stands at {dict(short)} (read, end): nothing came for {silent_s:g} s")
+
+    def _short_of(self, ends: Mapping[int, int]) -> dict[int, Span]:
+        return {p: (at, ends[p]) for p, at in self._next.items() if at < ends[p]}
 
     def read_some(self, take: Callable[[Message], None]) -> bool:
         """Hand on what comes now, or within a moment; whether anything came.

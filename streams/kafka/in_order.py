@@ -5,14 +5,13 @@ than a bounded number waits for the others, however long these are.
 """
 
 import heapq
-import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from confluent_kafka import Message
 
-from streams.kafka.gather import Cluster, Log, Progress, Unread
+from streams.kafka.gather import Cluster, Log, Progress, Span
 from streams.kafka.ranges import Bounds
 from streams.kafka.received import offset_of
 
@@ -25,7 +24,6 @@ class InOrder:
     """Reads the range once. ``progress`` is told how far it is."""
 
     def __init__(self, cluster: Cluster, topic: str, bounds: Mapping[int, Bounds], progress: Progress) -> None:
-        self._cluster = cluster
         self._ends = {p: each.end for p, each in bounds.items() if each.first < each.end}
         self._total = sum(bounds[p].end - bounds[p].first for p in self._ends)
         self._log = Log(cluster, topic, {p: bounds[p].first for p in self._ends}, _AT_ONCE)
@@ -47,7 +45,7 @@ class InOrder:
         heads: list[tuple[int, int]] = []
         done = 0
         while lacking or heads:
-            for partition in self._fill(lacking):
+            for partition in self._fill(lacking) if lacking else ():
                 lacking.discard(partition)
                 if self._ahead[partition]:
                     heapq.heappush(heads, self._head(partition))
@@ -76,16 +74,13 @@ class InOrder:
 
     def _fill(self, lacking: set[int]) -> list[int]:
         """Read on; return the partitions of which the next message is known now, or that there is none."""
-        moved_at_s = time.monotonic()
-        while not (known := [p for p in lacking if self._ahead[p] or self._log.stands_at(p) >= self._ends[p]]):
-            if not lacking:
-                return []
-            if self._log.read_some(self._keep):
-                moved_at_s = time.monotonic()
-            elif time.monotonic() - moved_at_s > self._cluster.patience_s:
-                missing = {p: (self._log.stands_at(p), self._ends[p]) for p in sorted(lacking)}
-                silent_s = self._cluster.patience_s
-                raise Unread(f"{self._log.topic} stands at {missing} (read, end): nothing came for {silent_s:g} s")
+        known: list[int] = []
+
+        def missing() -> dict[int, Span]:
+            known[:] = [p for p in lacking if self._ahead[p] or self._log.stands_at(p) >= self._ends[p]]
+            return {} if known else {p: (self._log.stands_at(p), self._ends[p]) for p in sorted(lacking)}
+
+        self._log.read_until(missing, self._keep, lambda: None)
         return known
 
     def _keep(self, message: Message) -> None:

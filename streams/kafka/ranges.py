@@ -1,6 +1,6 @@
 """Which part of a topic is meant: all of it, between two times, or between offsets."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -46,7 +46,29 @@ def bounds_of(cluster: Cluster, topic: str, wanted: Range) -> dict[int, Bounds]:
         first = {p: max(low[p], wanted.offsets[p][0]) if p in wanted.offsets else high[p] for p in low}
         end |= {p: min(high[p], to) for p, (_, to) in wanted.offsets.items() if to is not None}
     if wanted.from_ms is not None:
-        first = cluster.at(topic, low, wanted.from_ms, high)
+        first = _within(high, cluster.at(topic, low, wanted.from_ms, high))
     if wanted.to_ms is not None:
-        end = cluster.at(topic, low, wanted.to_ms, high)
+        end = _within(high, cluster.at(topic, low, wanted.to_ms, high))
     return {p: Bounds(low[p], high[p], first[p], max(first[p], end[p])) for p in low}
+
+
+def _within(high: Mapping[int, int], offsets: Mapping[int, int]) -> dict[int, int]:
+    """What a time leads to may lie in a transaction that is still open."""
+    return {partition: min(high[partition], offset) for partition, offset in offsets.items()}
+
+
+def not_there(topic: str, wanted: Range, bounds: Mapping[int, Bounds]) -> Iterator[str]:
+    """What is wanted by offset and has left the log, in words."""
+    for partition, (start, end) in sorted((wanted.offsets or {}).items()):
+        low = bounds[partition].low
+        if start < low:
+            gone = f"[{start}, {low if end is None else min(end, low)})"
+            yield f"{topic}[{partition}]: {gone} is not in the log any more"
+
+
+def perhaps_not_there(topic: str, wanted: Range, bounds: Mapping[int, Bounds]) -> Iterator[str]:
+    """Where a range that begins at a time may have begun before the log does, in words."""
+    cut = {p: each.low for p, each in bounds.items() if each.first == each.low > 0}
+    if wanted.from_ms is not None and cut:
+        told = ", ".join(f"[{partition}] before {low}" for partition, low in sorted(cut.items()))
+        yield f"{topic}: what retention has removed may have been in the range: {told}"

@@ -36,7 +36,7 @@ from streams.audit.rules import AuditRules
 from streams.kafka.client_config import KafkaOptions
 from streams.kafka.follow import TopicMissing
 from streams.kafka.gather import Cluster, Log, Progress, Unread
-from streams.kafka.ranges import Bounds, Range, bounds_of
+from streams.kafka.ranges import Bounds, Range, bounds_of, not_there
 from streams.kafka.received import headers_of, offset_of
 from streams.kafka.topic_names import TopicNames
 
@@ -140,10 +140,7 @@ class Verifier:
         return min((at for at in times_ms if at is not None), default=MARGIN_MS) - MARGIN_MS
 
     def _cover(self, report: Report, bounds: Mapping[int, Bounds], evidence: Evidence) -> None:
-        for partition, (start, _) in (self.wanted.offsets or {}).items():
-            if start < bounds[partition].low:
-                gone = f"[{start}, {bounds[partition].low})"
-                report.unknown.append(f"{self.topics.intents}[{partition}]: {gone} is not in the log any more")
+        report.unknown += not_there(self.topics.intents, self.wanted, bounds)
         report.covered["topic"] = self.topics.intents
         report.covered["partitions"] = {
             str(p): {

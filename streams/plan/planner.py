@@ -51,9 +51,13 @@ class PlanOptions:
 
 @dataclass(slots=True)
 class Planner:
-    """Takes intents in the order in which they arrive, then tells the plan."""
+    """Takes intents in the order in which they arrive, then tells the plan.
+
+    ``notes`` are what else there is to say of where they came from; they are told before what is found.
+    """
 
     options: PlanOptions
+    notes: list[str] = field(default_factory=list)
     _read: int = 0
     _valid: int = 0
     _expired: int = 0
@@ -118,7 +122,7 @@ class Planner:
     def plan(self) -> Plan:
         """Let the lanes finish, and say what came of it all. To be asked once, after the last intent."""
         if not self._read:
-            return Plan()
+            return Plan(notes=self.notes)
         self._cast.finish()
         for cast in self._compared:
             cast.finish()
@@ -132,4 +136,5 @@ class Planner:
             priorities={name: PriorityPlan.of(fates) for name, fates in self._cast.fates().items()},
             lingers=[LingerPlan.of(cast) for cast in self._compared],
             compared=min(self._valid, COMPARED_MAX),
+            notes=self.notes,
         )

@@ -120,7 +120,10 @@ class LingerPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What would happen. ``first_ms`` and ``last_ms`` are the first and the last arrival (epoch milliseconds)."""
+    """What would happen. ``first_ms`` and ``last_ms`` are the first and the last arrival (epoch milliseconds).
+
+    ``notes`` say what there is to know of where the intents came from.
+    """
 
     read: int = 0
     invalid: dict[str, Invalid] = field(default_factory=dict)
@@ -131,6 +134,7 @@ class Plan:
     priorities: dict[Priority, PriorityPlan] = field(default_factory=dict)
     lingers: list[LingerPlan] = field(default_factory=list)
     compared: int = 0
+    notes: list[str] = field(default_factory=list)
 
     @property
     def invalid_count(self) -> int:
@@ -168,6 +172,7 @@ class Plan:
 
     def remarks(self) -> Iterator[str]:
         """What somebody should know, or do something about, in words."""
+        yield from self.notes
         if self.read and self.expired_on_arrival == self.read:
             yield "all have expired before they arrived: plan as if it were another time with --now"
         for account in self.accounts:

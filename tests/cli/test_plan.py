@@ -178,7 +178,12 @@ def test_intents_are_read_from_their_topic(
         pytest.param(["-", "--from", "-1h"], "--from", id="a range of a file"),
         pytest.param(["--backlog", "--from", "-1h"], "--backlog", id="a backlog from a time"),
         pytest.param(["--now", "1"], "--rate", id="another time for what was recorded"),
-        pytest.param(["--from", "yesterday"], "ISO 8601", id="no time"),
+        pytest.param(["--from", "yesterday"], "'yesterday' is no time", id="no time"),
+        pytest.param(["--from", "1700000000"], "1700000000 looks like seconds", id="seconds"),
+        pytest.param(["--from", "-1h", "--to", "-2h"], "-2h is not after -1h", id="a range that ends first"),
+        pytest.param(["--offsets", "0-10"], "'0-10' is no range of offsets", id="no offsets"),
+        pytest.param(["--offsets", "0:10-5"], "'0:10-5' ends where it begins", id="offsets that end first"),
+        pytest.param(["--offsets", "0:1-", "--offsets", "0:9-"], "partition 0 is given twice", id="a partition twice"),
         pytest.param(["--from", "-1h", "--offsets", "0:1-"], "--offsets", id="two ranges"),
     ],
 )
@@ -186,6 +191,13 @@ def test_options_that_contradict_each_other_end_with_2(arguments: list[str], exp
     result = CliRunner().invoke(app, ["plan", *arguments], input=b"")
     assert result.exit_code == 2
     assert expected in result.stderr
+
+
+@pytest.mark.usefixtures("mocked")
+def test_a_range_without_intents_says_what_the_topic_holds(servers: str) -> None:
+    text = of_topic(servers, "--offsets", "0:10-").stdout
+    assert "there are no intents" in text
+    assert f"{TOPIC} is not empty, but has none in that range" in text
 
 
 @pytest.mark.usefixtures("mocked")
