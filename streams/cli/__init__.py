@@ -64,7 +64,16 @@ def _load(name: str) -> Any:
         found = alone
     command = typer.main.get_command(found)
     command.name = name
+    _reflow(command)
     return command
+
+
+def _reflow(command: Any) -> None:
+    """Let the help of a command, and of those below it, be wrapped by the terminal, not where its docstring is."""
+    if command.help:
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in command.help.split("\n\n"))
+    for below in getattr(command, "commands", {}).values():
+        _reflow(below)
 
 
 def _version(asked: bool) -> None:

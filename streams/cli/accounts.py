@@ -17,7 +17,7 @@ from streams.lane.mints import MINT_WINDOW_S
 from streams.lane.recovery import AccountState
 from streams.lane.token import TOKEN_USE_S
 
-accounts_app = typer.Typer(no_args_is_help=True, help="Show the accounts, pause and resume them.")
+accounts_app = typer.Typer(no_args_is_help=True, add_completion=False, help="Show the accounts, pause and resume them.")
 
 _ACCOUNT_ID = re.compile(UUID_PATTERN)
 
@@ -62,7 +62,7 @@ def resume(
 @accounts_app.command()
 def show(
     account_id: Annotated[
-        str | None, typer.Argument(metavar="[ACCOUNT_ID]", help="Only this account.", show_default=False)
+        str | None, typer.Argument(metavar="ACCOUNT_ID", help="Only this account.", show_default=False)
     ] = None,
     *,
     as_json: JsonOption = False,

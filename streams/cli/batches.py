@@ -18,7 +18,9 @@ from streams.contracts.batch_id import is_batch_id
 from streams.contracts.command import Result, Verb
 from streams.lane.doubt import holds
 
-batches_app = typer.Typer(no_args_is_help=True, help="Show the open batches, resolve those in doubt.")
+batches_app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Show the open batches, resolve those in doubt."
+)
 
 RefArgument = Annotated[str, typer.Argument(metavar="REF", help="callstream's name of the batch: batch_ref.")]
 AccountOption = Annotated[
@@ -37,7 +39,9 @@ def list_batches(
     account: Annotated[str | None, typer.Option(help="Only this account.", show_default=False)] = None,
     state: Annotated[
         list[Shown] | None,
-        typer.Option(help="Only batches in this state; may be given more than once.", show_default=False),
+        typer.Option(
+            metavar="STATE", help=f"Only these: {', '.join(Shown)}; may be given more than once.", show_default=False
+        ),
     ] = None,
     as_json: JsonOption = False,
     bootstrap_servers: BootstrapOption = None,
@@ -59,7 +63,7 @@ def list_batches(
     for row in rows:
         print(line_of(row))
     if not rows:
-        typer.echo("no such batch is open", err=True)
+        typer.echo("no such batch is open" if account or state else "no batch is open", err=True)
 
 
 @batches_app.command()

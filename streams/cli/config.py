@@ -66,7 +66,10 @@ def schema() -> None:
 
 @config_app.command()
 def docs(
-    page: Annotated[Literal["settings", "metrics"], typer.Argument(help="Which page of docs/ to print.")] = "settings",
+    page: Annotated[
+        Literal["settings", "metrics"],
+        typer.Argument(metavar="PAGE", help="Which page of docs/ to print: settings or metrics."),
+    ] = "settings",
 ) -> None:
     """Print the reference of all settings, or of all metrics, as Markdown."""
     if page == "metrics":

@@ -35,8 +35,9 @@ def demo(
     ledger: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             dir_okay=False,
-            help="Append every request that the API saw to this file, as NDJSON.",
+            help="Append every request that the API saw to this file, as NDJSON. Holds phone numbers, made-up ones.",
             show_default=False,
         ),
     ] = None,

@@ -41,7 +41,9 @@ def fake_api(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,
     ledger: Annotated[
         Path | None,
-        typer.Option(dir_okay=False, help="Append one JSON line per request to this file. Holds phone numbers."),
+        typer.Option(
+            metavar="FILE", dir_okay=False, help="Append one JSON line per request to this file. Holds phone numbers."
+        ),
     ] = None,
     limits: Annotated[
         Limits, typer.Option(help="strict: 60 requests a minute per token, 10 tokens in 30 minutes. off: neither.")
@@ -59,6 +61,7 @@ def fake_api(
     accounts: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             exists=True,
             dir_okay=False,
             help="YAML or JSON list of {id, key_id, api_key, labels}: nobody else gets a token. Else any UUIDs do.",

@@ -9,16 +9,19 @@ import getpass
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Annotated
 
 import typer
 import uuid_utils
-from confluent_kafka import Message
+from confluent_kafka import Consumer, Message
 
 from streams.cli.kafka import KafkaView
 from streams.contracts.command import Command, Verb
 from streams.contracts.exits import ExitCode, OperatorError
+from streams.kafka.client_config import reader_config
 from streams.kafka.commands import CommandTopics, PartitionsDiffer, send
+from streams.kafka.follow import partitions_of
 from streams.kafka.partitions import partition_of
 from streams.kafka.replay import replay
 from streams.lane.recovery import AccountState, JournalFold
@@ -70,10 +73,16 @@ def read_journal(view: KafkaView, account_id: str | None = None) -> dict[str, Ac
         slots = asyncio.Semaphore(_REPLAYS_AT_ONCE)
         await asyncio.gather(*(read(partition, slots) for partition in chosen))
 
-    everything = range(view.partitions)
-    chosen = everything if account_id is None else [partition_of(account_id.encode(), view.partitions)]
+    everything = _partitions(view)
+    chosen = everything if account_id is None else [partition_of(account_id.encode(), len(everything))]
     asyncio.run(read_all())
     return states
+
+
+def _partitions(view: KafkaView) -> list[int]:
+    """Those that the journal has. Asked first: a Kafka that is away, or has no journal, is told at once and once."""
+    with closing(Consumer(reader_config(view.options) | {"log_level": 0})) as asking:
+        return partitions_of(asking, view.topics.journal)
 
 
 def tell(view: KafkaView, account_id: str, verb: Verb, arguments: Mapping[str, str], wait_s: float) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -23,6 +23,16 @@ from streams.kafka.replay import ReplayStalled
 from streams.settings import Settings
 from streams.settings.load import read_layers, settings_of
 from streams.settings.sections import TopicSettings
+
+# The library's own codes begin with an underscore and are public all the same.
+_AWAY: Final = frozenset(
+    {
+        KafkaError._TRANSPORT,  # noqa: SLF001 - as the next ones
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._RESOLVE,  # noqa: SLF001
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+    }
+)
 
 # What the worker cannot do without and we do not look at.
 _NOT_ASKED_FOR: dict[str, Any] = {
@@ -96,5 +106,6 @@ def kafka_errors(options: KafkaOptions) -> Iterator[None]:
     except KafkaException as error:
         if error.args[0].code() == KafkaError._INVALID_ARG:  # noqa: SLF001 - a published code
             raise PropertiesRefused(error) from error
-        where = options.bootstrap_servers
-        raise KafkaRefused(f"Kafka at {where} (kafka.bootstrap_servers): {error.args[0].str()}") from error
+        where, what = options.bootstrap_servers, error.args[0].str()
+        away = "; is it running, and is this its address?" if error.args[0].code() in _AWAY else ""
+        raise KafkaRefused(f"Kafka at {where} (kafka.bootstrap_servers): {what}{away}") from error

@@ -23,7 +23,9 @@ from streams.kafka.positions import (
 from streams.kafka.reset import Reset, entries_of, execute, journal_partition, reset_to, stood_at
 from streams.kafka.standing import Standing
 
-offsets_app = typer.Typer(no_args_is_help=True, help="Show where reading stands; decide where it goes on.")
+offsets_app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Show where reading stands; decide where it goes on."
+)
 
 # Each has two connections for a moment.
 _JOURNALS_AT_ONCE = 4

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from streams.cli.interrupt import Interrupt
 from streams.cli.kafka import kafka_errors, kafka_view
-from streams.cli.options import ConfigOption
+from streams.cli.options import BootstrapOption, ConfigOption
 from streams.cli.outcome_line import outcome_line
 from streams.contracts.exits import ExitCode
 from streams.contracts.outcome import Status
@@ -47,7 +47,11 @@ def tail(
     ] = None,
     status: Annotated[
         list[Status] | None,
-        typer.Option(help="Only intents with this status; may be given more than once.", show_default=False),
+        typer.Option(
+            metavar="STATUS",
+            help=f"Only intents with this status: {', '.join(Status)}; may be given more than once.",
+            show_default=False,
+        ),
     ] = None,
     until_idle_s: Annotated[
         float | None,
@@ -56,9 +60,7 @@ def tail(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print each message as it is, one JSON object a line.")
     ] = False,
-    bootstrap_servers: Annotated[
-        str | None, typer.Option(help="Kafka's address, instead of the one in the settings.", show_default=False)
-    ] = None,
+    bootstrap_servers: BootstrapOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Print outcomes as they come, until Ctrl-C; from now on, or from the beginning of the topic.

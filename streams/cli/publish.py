@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from streams.cli.interrupt import Interrupt
 from streams.cli.kafka import kafka_errors, kafka_view
-from streams.cli.options import ConfigOption
+from streams.cli.options import BootstrapOption, ConfigOption
 from streams.contracts.exits import ExitCode
 from streams.sandbox.accounts import SyntheticAccount, accounts_of, accounts_yaml, synthetic_accounts
 from streams.sandbox.dialer import Dialer
@@ -67,9 +67,7 @@ def publish(
         str | None,
         typer.Option(help="Topic to write to.", show_default="kafka.topics.intents of the settings"),
     ] = None,
-    bootstrap_servers: Annotated[
-        str | None, typer.Option(help="Kafka's address, instead of the one in the settings.", show_default=False)
-    ] = None,
+    bootstrap_servers: BootstrapOption = None,
     print_accounts: Annotated[
         bool, typer.Option("--print-accounts", help="Publish nothing; print made-up accounts as YAML for the settings.")
     ] = False,
@@ -119,7 +117,7 @@ def _accounts(configured: Iterable[str], wanted: int | None, seed: int) -> tuple
         return synthetic_accounts(wanted or ACCOUNTS_DEFAULT, seed)
     if wanted is not None and wanted > len(known):
         raise typer.BadParameter(
-            f"the settings have {len(known)} accounts, intents for others would be refused", param_hint="--accounts"
+            f"the settings have only {len(known)}: intents for other accounts would be refused", param_hint="--accounts"
         )
     return known[:wanted]
 

@@ -43,8 +43,8 @@ def validate(
         typer.Option(
             metavar="MS",
             min=0,
-            help="Check as if it were this time (epoch milliseconds).  [default: the clock]",
-            show_default=False,
+            help="Check as if it were this time (epoch milliseconds).",
+            show_default="the clock",
         ),
     ] = None,
     config: ConfigOption = None,
@@ -56,12 +56,14 @@ def validate(
     Exits with 0 if all are valid, 1 if some are not.
     """
     rules = rules_of(config)
-    failed = False
+    failed, number = False, 0
     for number, line in read_lines(file):
         now_ms = time.time_ns() // 1_000_000 if now is None else now
         result = _result(line, rules, now_ms)
         failed = failed or not result["ok"]
         print(orjson.dumps({"line": number, **result}).decode())
+    if not number:
+        typer.echo("there are no intents", err=True)
     if failed:
         raise typer.Exit(ExitCode.CRASH)
 

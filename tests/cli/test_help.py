@@ -52,6 +52,13 @@ def test_no_arguments_are_a_question_for_help(run):
     assert "Operate it" in run().output
 
 
+def test_the_help_of_a_command_is_wrapped_by_the_terminal(run, monkeypatch):
+    """Not where its docstring is: on a wide terminal a paragraph is one line."""
+    monkeypatch.setenv("COLUMNS", "500")
+    (line,) = [line for line in run("batches", "list", "--help").output.splitlines() if "unresolved: an" in line]
+    assert line.rstrip().endswith("accepted: its statuses are waited for.")
+
+
 def test_help_imports_nothing_that_is_slow():
     assert modules_after(call("--help")) & set(HEAVY) == set()
 

@@ -35,7 +35,7 @@ from streams.contracts.parcel import Row
 from streams.kafka.embedded import EmbeddedKafka
 from streams.kafka.partitions import partition_of
 
-# Each command reads a journal on a cluster to its end, which takes half a second.
+# Each command reads a journal on a cluster of its own or of the module, a tenth of a second or more.
 pytestmark = pytest.mark.slow
 
 PARCELS, JOURNAL = "callstream.parcels.v1", "callstream.journal.v1"
@@ -330,3 +330,9 @@ def test_accounts_are_shown_as_the_journal_has_them(servers: str, monkeypatch: p
 def test_an_account_of_which_nothing_is_known_runs(servers: str) -> None:
     (told,) = done(accounts_app, servers, "show", CAROL)["accounts"]
     assert (told["state"], told["batches"], told["tokens"], told["cursor"]) == ("running", {}, 0, None)
+
+
+def test_a_journal_that_is_not_there_is_named(servers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLSTREAM_KAFKA__TOPICS__JOURNAL", "absent")
+    code, text = refusal(batches_app, servers, "list")
+    assert (code, "topic 'absent' does not exist" in text) == (ExitCode.PRECONDITION, True)

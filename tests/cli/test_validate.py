@@ -75,7 +75,7 @@ def test_empty_lines_count_but_are_not_answered() -> None:
 
 def test_no_lines_are_all_valid() -> None:
     result = run("-")
-    assert (result.stdout, result.exit_code) == ("", 0)
+    assert (result.stdout, result.stderr, result.exit_code) == ("", "there are no intents\n", 0)
 
 
 def test_missing_file_is_said_on_stderr_and_the_code_is_2(tmp_path: Path) -> None:
