@@ -126,6 +126,7 @@ SECTIONS: Mapping[str, Section] = {
             Promise("one_of_500.extra_requests_max", "≤ 20", at_most(20)),
             Promise("one_of_500.rejected", "≤ 1", at_most(1)),
             Promise("one_of_500.accepted", "≥ 499", at_least(499)),
+            Promise("twenty_of_500_minutes", "≤ 10", at_most(10.0)),
             Promise("all_of_500.requests_until_tripped", "≤ 20", at_most(20)),
             Promise("all_of_500.rejected", "0", NOTHING),
         ),

@@ -23,6 +23,8 @@ from streams.lane.breaker import BreakerState
 from streams.lane.options import LaneOptions
 from streams.lane.verdict import PostVerdict, Split
 
+BAD_COUNTS = (2, 5, 10, 20, 25, 50, 250)
+PROMISED_BAD = 20
 HOURS_24_MS = 24 * 3_600_000
 # An answer takes 0.2 s, and everything else no time.
 LATENCY = Latency(commit_s=(0.0, 0.0), back_s=(0.2, 0.2))
@@ -45,11 +47,12 @@ class FussyApi(Api):
 class Case:
     """One batch of 500 with bad records in it: what became of each intent, and when."""
 
-    def __init__(self, bad: Collection[int], seed: int) -> None:
+    def __init__(self, bad: Collection[int], seed: int, tokens_max: int = 1) -> None:
         self.ends: dict[int, Status] = {}
         self.ended_s = 0.0
         self.opened_after: int | None = None
-        self.world = World(LaneOptions(ACCOUNT, statuses="none"), FussyApi(bad), LATENCY, seed=seed)
+        options = LaneOptions(ACCOUNT, statuses="none", tokens_max=tokens_max)
+        self.world = World(options, FussyApi(bad), LATENCY, seed=seed)
         self.world.wrote.append(self._wrote)
         starts_at = EPOCH_MS + 60_000
         rows = [
@@ -76,13 +79,14 @@ class Case:
                 self.ends.setdefault(one.row.source_offset, outcomes.status)
 
 
-def _bad_ones(count: int, seed: int) -> dict[str, Any]:
+def _bad_ones(count: int, seed: int, tokens_max: int) -> dict[str, Any]:
     bad = random.Random(seed).sample(range(RECORDS), count)
-    case = Case(bad, seed)
+    case = Case(bad, seed, tokens_max)
     case.world.run(6 * 3600.0)
     rejected = {number for number, status in case.ends.items() if status is Status.REJECTED}
     return {
         "bad": count,
+        "tokens_max": tokens_max,
         "rejected": len(rejected),
         "wrongly_rejected": len(rejected - set(bad)),
         "accepted": case.count(Status.ACCEPTED),
@@ -102,6 +106,7 @@ def measure(seed: int = 1) -> dict[str, Any]:
     everything = Case(range(RECORDS), seed)
     for case in (*cases, everything):
         case.world.run(3600.0)
+    several = [_bad_ones(count, seed, tokens) for tokens in (1, 10) for count in BAD_COUNTS]
     return {
         "one_of_500": {
             "extra_requests_max": max(case.requests - 1 for case in cases),
@@ -109,7 +114,8 @@ def measure(seed: int = 1) -> dict[str, Any]:
             "accepted": min(case.count(Status.ACCEPTED) for case in cases),
             "seconds_max": round(max(case.ended_s for case in cases), 1),
         },
-        "several": [_bad_ones(count, seed) for count in (2, 5, 10, 25)],
+        "several": several,
+        "twenty_of_500_minutes": max(row["minutes"] for row in several if row["bad"] == PROMISED_BAD),
         "requests_at_once_max": parts.REQUESTS_MAX,
         "all_of_500": {
             "requests_until_tripped": everything.opened_after,

@@ -1,8 +1,8 @@
 """How many requests a minute an account needs: what decides which of its tokens are worth renewing.
 
 A small batch leaves because there are slots to spare; with fewer it would have waited for company. So a POST counts by
-how full it is, and a status check as one. The rate is an exponentially weighted average over a few minutes, so that a
-quiet minute costs no token.
+how full it is, and a part of a refused batch and a status check as one. The rate is an exponentially weighted average
+over a few minutes, so that a quiet minute costs no token.
 """
 
 import math

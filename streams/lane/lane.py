@@ -7,7 +7,7 @@ in exactly one of: a parcel at an untaken place, an open batch in the journal, a
 """
 
 from streams.contracts.outcome import Status
-from streams.lane import closing, probing, splitting
+from streams.lane import closing, pressure, probing, splitting
 from streams.lane.actions import Action, Check, ListLabels, Mint, Post, Write
 from streams.lane.batch import Batch, Phase
 from streams.lane.doubt import overdue_at, settle_overdue
@@ -39,8 +39,7 @@ class Lane(LaneState):
             actions.append(self._awaited_write(Write(entries=[self.journaled_tokens(now)]), None))
         while self._may_request(now) and (action := self._next_request(now, actions)):
             actions.append(action)
-        in_flight = self._posting >= self._in_flight_max
-        self.tokens.press(now, full_waits=self._full_waits(now), in_flight=in_flight)
+        pressure.tell(self, now, in_flight=self._posting >= self._in_flight_max)
         return actions
 
     def wake_at(self, now: Instant) -> float:
@@ -124,11 +123,6 @@ class Lane(LaneState):
     def _in_flight_max(self) -> int:
         return self.options.in_flight_max_per_token * max(1, self.tokens.in_use)
 
-    def _full_waits(self, now: Instant) -> bool:
-        """Whether a full batch is waiting for nothing but requests to spare."""
-        held_up = self.paused or self.one_at_a_time or self.breaker.cause or now.boot_s < self.hold_until_s
-        return self.window.sendable >= self.options.records_max and not held_up
-
     @property
     def _checks_first(self) -> bool:
         return self.options.statuses == "all" and self.crowded
@@ -176,7 +170,7 @@ class Lane(LaneState):
         self.parts.counted(batch)
         batch.open_attempt(token.ordinal, now.wall_ms)
         self.tokens.take(token, now)
-        self.tokens.minting.demand.add(batch.unsettled_count / self.options.records_max, now.boot_s)
+        self.tokens.minting.demand.add(pressure.worth(self, batch), now.boot_s)
         self.retry_budget.sent(now.boot_s, again=batch.again)
         closing.left(self, now)
         self._posting += 1

@@ -1,8 +1,8 @@
 """When an account asks for another token.
 
-* The pool grows by one when a *full* batch has waited :data:`GROW_AFTER_S` with no slot left in any token, or behind as
-  many requests as may be in flight with the tokens there are (an API that takes seconds to answer); never while the API
-  throttles, for it would throttle the new one too.
+* The pool grows by one when a *full* batch, or a part of a refused one, has waited :data:`GROW_AFTER_S` with no slot
+  left in any token, or a full one behind as many requests as may be in flight with the tokens there are (an API that
+  takes seconds to answer); never while the API throttles, for it would throttle the new one too.
 * A token that the demand of the last minutes does not need is not renewed. The last one always is, while there is work.
 * A token that is refused is replaced at once if it had worked: once, for a fresh one that is refused tells that the
   next will be, too. Where an older token is refused within :data:`REVOKED_S` of a mint, new tokens seem to revoke the
@@ -81,7 +81,7 @@ class Minting:
     # -- what happens
 
     def press(self, tokens: Sequence[Token], now_s: float, *, waiting: bool, in_flight: bool) -> None:
-        """Tell whether a full batch is waiting that another token could serve, after all that may leave has left."""
+        """Tell whether something is waiting that another token could serve, after all that may leave has left."""
         since_s = float("inf")
         if waiting:
             free = sum(token.pace.free(now_s) for token in tokens)

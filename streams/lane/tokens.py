@@ -120,12 +120,12 @@ class Tokens:
 
     # -- more, or fewer
 
-    def press(self, now: Instant, *, full_waits: bool, in_flight: bool = False) -> None:
-        """Tell whether a full batch is waiting, after all that may leave has left.
+    def press(self, now: Instant, *, waits: bool, in_flight: bool = False) -> None:
+        """Tell whether a batch that cannot be fuller is waiting, after all that may leave has left.
 
-        ``in_flight``: as many requests are running as may with the tokens there are.
+        ``in_flight``: it is because as many requests are running as may with the tokens there are.
         """
-        waiting = full_waits and len(self._tokens) < self.minting.size_max and not self.throttled(now)
+        waiting = waits and len(self._tokens) < self.minting.size_max and not self.throttled(now)
         self.minting.press(self.usable(now), now.boot_s, waiting=waiting, in_flight=in_flight)
 
     def proved(self, token: Token) -> None:

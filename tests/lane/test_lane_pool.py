@@ -58,7 +58,7 @@ class Account:
             while token.pace.free(now.boot_s):
                 token.pace.take(now.boot_s)
                 token.pace.ended(now.boot_s)
-        pool.press(now, full_waits=self.busy == 1.0)
+        pool.press(now, waits=self.busy == 1.0)
 
     def mint(self):
         self.pool.start_mint(self.now)
@@ -314,11 +314,11 @@ def test_where_a_new_token_revokes_the_older_ones_the_pool_is_one_for_an_hour():
     assert pool.usable(now) == [youngest]
     assert pool.shortage(now) == "revoked"
     for _ in range(3):
-        pool.press(now, full_waits=True)
+        pool.press(now, waits=True)
     later = after(now.boot_s - START.boot_s + 1800.0)
     for token in pool.usable(later):
         token.pace.restore([later.boot_s] * 60)
-    pool.press(later, full_waits=True)
+    pool.press(later, waits=True)
     assert pool.mint_at(later) > later.boot_s + GROW_AFTER_S
     assert pool.shortage(after(now.boot_s - START.boot_s + ALONE_S)) is None
 

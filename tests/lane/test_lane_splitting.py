@@ -278,6 +278,44 @@ def test_beyond_the_limit_a_refused_batch_is_taken_apart_slowly_and_to_the_end()
     assert driven.lane.idle
 
 
+@pytest.mark.parametrize(
+    ("bad_count", "tokens"),
+    [pytest.param(1, 1, id="one, for which the slots are enough"), pytest.param(20, 2, id="twenty")],
+)
+@pytest.mark.faults("F59")
+def test_parts_that_wait_for_a_slot_bring_another_token(bad_count, tokens):
+    driven, api = refused(500, set(range(7, 500, 500 // bad_count)), seconds=1500.0)
+    assert driven.lane.idle
+    assert driven.requests.count(Mint()) == tokens - 1
+    assert driven.lane.tokens.minting.demand.per_minute(START.boot_s) >= 0.4 * len(api.posts) * 60.0 / 300.0
+
+
+@pytest.mark.faults("F59")
+def test_twenty_bad_records_among_500_are_found_within_ten_minutes():
+    bad = set(range(7, 500, 25))
+    driven, api = refused(500, bad, seconds=600.0)
+    assert driven.lane.idle
+    assert set(letters(driven)) == bad
+    assert api.accepted.total() == 480
+
+
+@pytest.mark.faults("F59")
+def test_parts_behind_a_slow_api_bring_no_token():
+    driven = Driven(minted_lane(statuses="none"))
+    driven.offer([row(number, **LONG) for number in range(500)])
+    driven.answer(driven.post(1.0), Split("http_400", None, None))
+    api = Api({7, 300})
+    running: list[tuple[float, Any]] = []
+    asked: list[Any] = []
+    for _ in range(600):
+        running.extend((driven.now.boot_s + 5.0, one) for one in driven.step(0.1))
+        while running and running[0][0] <= driven.now.boot_s:
+            asked.append(running.pop(0)[1])
+            driven.answer(asked[-1], api(asked[-1]), 0.0)
+    assert len(asked) > 15
+    assert Mint() not in driven.requests
+
+
 @pytest.mark.faults("F59")
 def test_parts_and_fresh_batches_take_turns():
     driven = Driven(minted_lane(statuses="none", in_flight_max_per_token=1))
