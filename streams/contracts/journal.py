@@ -122,18 +122,33 @@ class TokenEntry:
     sends: tuple[tuple[int, int], ...] = ()
 
 
+class Throttle(NamedTuple):
+    """What 429s have taught of a token, or of all of an account together (``ordinal`` null).
+
+    ``learned`` requests a minute were believed to be taken at ``learned_at``, and nothing was to be sent before
+    ``held_until`` (0: no pause). Times are epoch milliseconds.
+    """
+
+    ordinal: int | None
+    learned: float
+    learned_at: int
+    held_until: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class TokensEntry:
     """``tokens/<account_id>``. ``mints`` are the times of attempts to mint, successful or not, of the last 30 minutes.
 
     They are in the order of the attempts. An attempt has the time at which it ended, or, while it has not, at which it
     was journaled. ``released`` says that the previous owner stopped in order: ``sends`` are exact and complete.
+    ``throttles`` has those that are slower than their limits, or paused, because of 429s.
     """
 
     tokens: tuple[TokenEntry, ...] = ()
     mints: tuple[int, ...] = ()
     next_ordinal: int = 0
     released: bool = False
+    throttles: tuple[Throttle, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +304,7 @@ def _restored(model: type[Entry], content: dict[str, Any]) -> Entry:
             TokenEntry(t["ordinal"], t["minted_at"], t["sealed"], tuple((sent, ended) for sent, ended in t["sends"]))
             for t in content["tokens"]
         )
+        content["throttles"] = tuple(Throttle(*throttle) for throttle in content.get("throttles", ()))
     elif model is ResetEntry:
         content["gaps"] = tuple(Gap(*gap) for gap in content["gaps"])
         content["repeated"] = None if content["repeated"] is None else tuple(content["repeated"])

@@ -48,7 +48,7 @@ def posted(lane: LaneState, ref: str, verdict: PostVerdict, sent_ms: int, now: I
             _accepted(lane, batch, verdict, now, write)
         case RetryLater():
             batch.again |= verdict.throttled or verdict.left
-            _hold_for(lane, batch, verdict, now)
+            _hold_for(lane, batch, verdict, now, write)
             if not verdict.throttled:
                 lane.breaker.unanswered(lane.hold_until_s)
             _unsent(lane, batch, now.boot_s, write)
@@ -173,10 +173,10 @@ def _worked(lane: LaneState, batch: Batch, now: Instant, exhausted_for_s: float 
         exhausted(token, exhausted_for_s, now)
 
 
-def _hold_for(lane: LaneState, batch: Batch, verdict: RetryLater, now: Instant) -> None:
+def _hold_for(lane: LaneState, batch: Batch, verdict: RetryLater, now: Instant, write: Write) -> None:
     """Certainly not applied: a throttled token pauses, anything else pauses the account."""
     if verdict.throttled:
-        throttled(lane, lane.tokens.find(batch.token), verdict.retry_after_s, now)
+        throttled(lane, lane.tokens.find(batch.token), verdict.retry_after_s, now, write)
     else:
         _fail(lane, now, at_least_s=verdict.retry_after_s)
 
@@ -201,7 +201,7 @@ def checked(lane: LaneState, ref: str, verdict: CheckVerdict, sent_ms: int, now:
         case Reauthenticate():
             _replace_token(lane, batch, now, write)
         case RetryLater():
-            _hold_for(lane, batch, verdict, now)
+            _hold_for(lane, batch, verdict, now, write)
             if not verdict.throttled:
                 lane.breaker.check_unanswered(lane.hold_until_s)
         case Refuse():

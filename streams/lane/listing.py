@@ -14,17 +14,17 @@ from streams.lane.verdict import LabelsVerdict, Listed, RetryLater, verdict_name
 def listed(lane: LaneState, action: ListLabels, verdict: LabelsVerdict, sent_ms: int, now: Instant) -> Write:
     """The answer to a request for a page of labels. ``sent_ms`` is when it was sent."""
     ordinal, rng = action.token.ordinal, lane.tools.rng
-    record = lane.request_ended("labels", None, ordinal, sent_ms, now, verdict_name(verdict))
+    write = Write(requests=[lane.request_ended("labels", None, ordinal, sent_ms, now, verdict_name(verdict))])
     match verdict:
         case Listed(label_ids):
             lane.labels.listed(label_ids, now.boot_s, rng)
         case RetryLater(cause, retry_after_s=retry_after_s):
             if verdict.throttled:
-                throttled(lane, lane.tokens.find(ordinal), retry_after_s, now)
+                throttled(lane, lane.tokens.find(ordinal), retry_after_s, now, write)
             lane.labels.failed(cause, now.boot_s, rng, retry_after_s)
         case _:
             lane.labels.failed(verdict.cause, now.boot_s, rng)
-    return Write(requests=[record])
+    return write
 
 
 def not_made(lane: LaneState, action: ListLabels) -> Write:

@@ -111,6 +111,20 @@ class Pace:
         self._learned = max(LEAST_SHARE * self.limit, DECREASE * self.learned(now_s))
         self._learned_at_s = now_s
 
+    def taught(self) -> tuple[float, float]:
+        """What 429s have taught, for a successor: the rate, and as of when."""
+        return self._learned, self._learned_at_s
+
+    def teach(self, learned: float, learned_at_s: float, held_until_s: float) -> None:
+        """Take over what they have taught a previous owner."""
+        self._learned = min(float(self.limit), max(LEAST_SHARE * self.limit, learned))
+        self._learned_at_s = learned_at_s
+        self.hold(held_until_s)
+
+    def slowed(self, now_s: float) -> bool:
+        """Whether the server has lately taken less than it was given (429), or asked for a pause."""
+        return self.learned(now_s) < self.limit or self.held_until_s > now_s
+
     def restore(self, ended_s: list[float]) -> None:
         """Take over the requests of a previous owner, by the times at which they ended."""
         self._ended = deque(sorted((*self._ended, *ended_s)))

@@ -6,6 +6,7 @@ token alone: when another token is held up as well, or when this one had not use
 minute. Nothing is lost by it: the batch was not applied, and goes again when it may.
 """
 
+from streams.lane.actions import Write
 from streams.lane.instant import Instant
 from streams.lane.state import LaneState
 from streams.lane.token import Token
@@ -14,8 +15,13 @@ from streams.lane.token import Token
 OWN_SHARE = 0.5
 
 
-def throttled(lane: LaneState, token: Token | None, retry_after_s: float | None, now: Instant) -> None:
-    """A request with this token (``None``: one that is gone) was answered with 429."""
+def throttled(lane: LaneState, token: Token | None, retry_after_s: float | None, now: Instant, write: Write) -> None:
+    """A request with this token (``None``: one that is gone) was answered with 429. The write tells a successor."""
+    _slow_down(lane, token, retry_after_s, now)
+    write.entries.append(lane.journaled_tokens(now))
+
+
+def _slow_down(lane: LaneState, token: Token | None, retry_after_s: float | None, now: Instant) -> None:
     if token is not None:
         others = any(other.pace.held_until_s > now.boot_s for other in lane.tokens.usable(now) if other is not token)
         own = token.pace.used(now.boot_s) >= OWN_SHARE * token.pace.learned(now.boot_s)

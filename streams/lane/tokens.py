@@ -4,7 +4,8 @@ The API takes so many requests a minute with each. All of them together are held
 token and its successor are both good, they share what one is allowed. When another one is minted is decided in
 :mod:`streams.lane.minting`.
 
-Tokens travel with the account: the journal has them sealed, with what a successor needs to know of their recent use.
+Tokens travel with the account: the journal has them sealed, with what a successor needs to know of their recent use,
+and what 429s have taught.
 That the pool fell back to one token does not travel; a successor finds it out at the cost of a mint.
 """
 
@@ -17,6 +18,7 @@ from streams.lane.instant import Instant
 from streams.lane.minting import Minting
 from streams.lane.mints import CLOCK_DOUBT_S, CRASH_RUN_S
 from streams.lane.pace import Pace
+from streams.lane.taught import pass_on, restore_throttles, throttles
 from streams.lane.token import TOKEN_USE_S, Token
 
 Shortage = Literal["quota", "refused", "revoked"]
@@ -56,6 +58,7 @@ class Tokens:
                 token = self._token(left.ordinal, left.minted_at, secret, left.sealed, now)
                 self._restore_use(token, left, now, released=entry.released)
                 self._tokens.append(token)
+        restore_throttles(self._paces(), entry.throttles, now)
         self.minting.demand.assume(len(self._tokens) * self._requests_per_minute, now.boot_s)
 
     def _restore_use(self, token: Token, left: TokenEntry, now: Instant, *, released: bool) -> None:
@@ -153,6 +156,7 @@ class Tokens:
         """The attempt brought a token."""
         self.minting.succeeded(now)
         token = self._token(self._next_ordinal, now.wall_ms, secret, self._sealer.seal(secret), now)
+        pass_on(self._paces(), token.pace, now)
         self._next_ordinal += 1
         self._tokens.append(token)
         return token
@@ -165,8 +169,10 @@ class Tokens:
 
     def throttled(self, now: Instant) -> bool:
         """Whether the API has lately taken less than it was given (429)."""
-        paces = (self.pace, *(token.pace for token in self._tokens))
-        return any(pace.learned(now.boot_s) < pace.limit or pace.held_until_s > now.boot_s for pace in paces)
+        return any(pace.slowed(now.boot_s) for pace in self._paces().values())
+
+    def _paces(self) -> dict[int | None, Pace]:
+        return {None: self.pace, **{token.ordinal: token.pace for token in self._tokens}}
 
     def learned_per_minute(self, now: Instant) -> int:
         """Requests a minute that the API is believed to take with the tokens there are."""
@@ -199,4 +205,4 @@ class Tokens:
             for token in self.usable(now)
         )
         mints = tuple(mint.wall_ms for mint in self.minting.mints.recent(now))
-        return TokensEntry(tokens, mints, self._next_ordinal, released)
+        return TokensEntry(tokens, mints, self._next_ordinal, released, throttles(self._paces(), now))

@@ -106,6 +106,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "part_requests": 0,
         "part_accepted": False,
     },
+    "tokens": {"throttles": ()},
     "head": {"at": 0},
     "source": {"at": 0},
 }

@@ -18,6 +18,7 @@ from streams.contracts.journal import (
     Packer,
     Place,
     StartedEntry,
+    Throttle,
     TokenEntry,
     TokensEntry,
     decode_entry,
@@ -54,6 +55,7 @@ TOKENS = st.builds(
     st.lists(SMALL, max_size=10).map(tuple),
     SMALL,
     st.booleans(),
+    st.lists(st.builds(Throttle, st.none() | SMALL, st.floats(0.1, 600), SMALL, SMALL), max_size=3).map(tuple),
 )
 HEADS = st.builds(HeadEntry, st.none() | NAMES, SMALL)
 STARTS = st.builds(StartedEntry, st.none() | NAMES, SMALL)

@@ -153,7 +153,7 @@ def test_crash_after_crash_is_counted_as_attempt_after_attempt():
 
 
 @pytest.mark.parametrize(
-    "verdict", [RetryLater("429", throttled=True), Ambiguous("timeout")], ids=["unsent", "ambiguous"]
+    "verdict", [RetryLater("http_503", left=True), Ambiguous("timeout")], ids=["unsent", "ambiguous"]
 )
 def test_a_batch_between_attempts_is_sent_again(verdict):
     driven = Driven(minted_lane())

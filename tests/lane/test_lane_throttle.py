@@ -3,9 +3,11 @@
 import pytest
 
 from streams.lane import answers, throttle
-from streams.lane.actions import Mint, Post
+from streams.lane.actions import Mint, Post, Write
+from streams.lane.mints import CLOCK_DOUBT_S
+from streams.lane.recovery import hand_over
 from streams.lane.verdict import Accepted, RetryLater, Statuses
-from tests.lane.making import START, Driven, minted_lane, record, row
+from tests.lane.making import START, Driven, after, minted_lane, new_lane, record, row
 
 HOURS_MS = 12 * 3_600_000
 
@@ -67,7 +69,7 @@ def test_without_a_wish_each_429_in_a_row_holds_longer_up_to_a_minute():
         driven.lane.tools.rng.seed(7)
         held_s = driven.lane.tools.rng.uniform(0, 1)
         driven.lane.tools.rng.seed(7)
-        throttle.throttled(driven.lane, first.token, None, driven.now)
+        throttle.throttled(driven.lane, first.token, None, driven.now, Write())
         ceilings_s.append(round((first.token.pace.held_until_s - driven.now.boot_s) / held_s, 3))
         first.token.pace.held_until_s = float("-inf")
     assert ceilings_s == [1, 2, 4, 8, 16, 32, 60, 60, 60]
@@ -75,7 +77,7 @@ def test_without_a_wish_each_429_in_a_row_holds_longer_up_to_a_minute():
 
 def test_an_accepted_batch_ends_the_row():
     driven, first, _ = two_tokens()
-    throttle.throttled(driven.lane, first.token, None, driven.now)
+    throttle.throttled(driven.lane, first.token, None, driven.now, Write())
     assert first.token.backoff.failures == 1
     driven.answer(first, Accepted("b-1"))
     assert first.token.backoff.failures == 0
@@ -143,3 +145,51 @@ def test_an_outage_of_many_accounts_ends_without_a_spike():
     seconds = [int(at_s) for at_s in back_s]
     assert max(seconds.count(second) for second in seconds) <= 8
     assert max(back_s) - min(back_s) > 25.0
+
+
+@pytest.mark.parametrize("account", [False, True], ids=["a token", "the account"])
+@pytest.mark.parametrize("released", [False, True], ids=["crashed", "handed over"])
+@pytest.mark.faults("F42")
+def test_a_new_owner_knows_what_429s_have_taught(released, account):
+    driven, first, second = two_tokens(used=5 if account else 40)
+    driven.answer(first, throttled(100.0))
+    driven.answer(second, Accepted("b-2"))
+    if released:
+        driven.wrote(hand_over(driven.lane, driven.now))
+    taken = driven.taken_over(after(10.0, driven.now), new_lane(tokens_max=2))
+    tokens, now_s = taken.lane.tokens, taken.now.boot_s
+    same, other = tokens.usable(taken.now)
+    assert (tokens.pace if account else same.pace).learned(now_s) == (84 if account else 42)
+    assert other.pace.learned(now_s) == 60
+    held_until_s = first.token.pace.held_until_s
+    assert held_until_s <= same.pace.held_until_s <= held_until_s + 2 * CLOCK_DOUBT_S
+    assert (tokens.pace.held_until_s > now_s) == account
+    assert not second.token.pace.held_until_s > now_s
+
+
+def test_a_pause_in_the_journal_is_taken_over_for_ten_minutes_at_most():
+    driven, first, second = two_tokens()
+    driven.answer(first, throttled(100_000.0))
+    driven.answer(second, Accepted("b-2"))
+    taken = driven.taken_over(driven.now, new_lane(tokens_max=2))
+    assert taken.lane.tokens.usable(taken.now)[0].pace.held_until_s == driven.now.boot_s + 600.0
+
+
+def test_a_rate_that_was_learned_long_ago_has_come_back():
+    driven, first, second = two_tokens()
+    driven.answer(first, throttled())
+    driven.answer(second, Accepted("b-2"))
+    taken = driven.taken_over(after(420.0, driven.now), new_lane(tokens_max=2))
+    tokens = taken.lane.tokens
+    assert not tokens.throttled(taken.now)
+    assert tokens.entry(taken.now, released=False).throttles == ()
+
+
+@pytest.mark.parametrize(("throttled_ones", "learned"), [(1, 60), (2, 42)], ids=["one of two", "all"])
+def test_a_fresh_token_is_believed_to_be_given_no_more_than_the_others(throttled_ones, learned):
+    driven, first, second = two_tokens()
+    for post in (first, second)[:throttled_ones]:
+        post.token.pace.throttled(driven.now.boot_s)
+    driven.lane.tokens.start_mint(driven.now)
+    fresh = driven.lane.tokens.minted("third", driven.now)
+    assert fresh.pace.learned(driven.now.boot_s) == learned
