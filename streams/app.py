@@ -1,12 +1,11 @@
 """The composition root: settings in, a worker out. The only file that knows everyone."""
 
 import random
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Literal, cast, get_args
 
 import faust
 import uuid_utils
-from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 from faust.types import StreamT
 
@@ -21,7 +20,7 @@ from streams.kafka.committer import Committer
 from streams.kafka.lease import Chunk, Lease
 from streams.kafka.positions import INTENTS_JOURNAL_PARTITION, read_positions
 from streams.kafka.recall import RecallReader
-from streams.kafka.replay import replay
+from streams.kafka.replay import one_by_one, replay
 from streams.kafka.topics import require, topic_specs
 from streams.kafka.transport import FAUST_SETTINGS, TransportOptions, chunk_topic, install
 from streams.lane.lane import Lane
@@ -156,12 +155,7 @@ def _recall_reader(kafka: KafkaOptions) -> Callable[[Lease], RecallReader]:
 def _journal_reader(kafka: KafkaOptions, topic: str) -> ReadJournal:
     async def read_journal(partition: int) -> JournalFold:
         fold = JournalFold()
-
-        def apply(messages: Sequence[Message]) -> None:
-            for message in messages:
-                fold.apply(message.key(), message.value())
-
-        await replay(kafka, topic, partition, apply)
+        await replay(kafka, topic, partition, one_by_one(fold.apply))
         return fold
 
     return read_journal

@@ -8,13 +8,13 @@ import asyncio
 import getpass
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from typing import Annotated
 
 import typer
 import uuid_utils
-from confluent_kafka import Consumer, Message
+from confluent_kafka import Consumer
 
 from streams.cli.kafka import KafkaView
 from streams.contracts.command import Command, Verb
@@ -23,7 +23,7 @@ from streams.kafka.client_config import reader_config
 from streams.kafka.commands import CommandTopics, PartitionsDiffer, send
 from streams.kafka.follow import partitions_of
 from streams.kafka.partitions import partition_of
-from streams.kafka.replay import replay
+from streams.kafka.replay import one_by_one, replay
 from streams.lane.recovery import AccountState, JournalFold
 
 WaitOption = Annotated[
@@ -60,13 +60,8 @@ def read_journal(view: KafkaView, account_id: str | None = None) -> dict[str, Ac
 
     async def read(partition: int, slots: asyncio.Semaphore) -> None:
         fold = JournalFold()
-
-        def apply(messages: Sequence[Message]) -> None:
-            for message in messages:
-                fold.apply(message.key(), message.value())
-
         async with slots:
-            await replay(view.options, view.topics.journal, partition, apply)
+            await replay(view.options, view.topics.journal, partition, one_by_one(fold.apply))
         states.update(fold.accounts())
 
     async def read_all() -> None:

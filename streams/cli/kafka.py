@@ -19,7 +19,7 @@ from streams.contracts.exits import ExitCode, OperatorError
 from streams.kafka.client_check import PropertiesRefused
 from streams.kafka.client_config import KafkaOptions
 from streams.kafka.follow import TopicMissing
-from streams.kafka.replay import ReplayStalled
+from streams.kafka.replay import JournalUnreadable, ReplayStalled
 from streams.settings import Settings
 from streams.settings.load import read_layers, settings_of
 from streams.settings.sections import TopicSettings
@@ -86,6 +86,12 @@ class TopicNotThere(OperatorError):
     exit_code = ExitCode.PRECONDITION
 
 
+class JournalDamaged(OperatorError):
+    """A partition of the journal cannot be read, and its owner does not read it either."""
+
+    exit_code = ExitCode.PRECONDITION
+
+
 class KafkaRefused(OperatorError):
     """Kafka cannot be reached, or does not let us."""
 
@@ -99,6 +105,8 @@ def kafka_errors(options: KafkaOptions) -> Iterator[None]:
         yield
     except UnreadableMessage as error:
         raise KafkaRefused(f"{error}; written by a newer release? Use that release's command") from error
+    except JournalUnreadable as error:
+        raise JournalDamaged(str(error)) from error
     except ReplayStalled as error:
         raise KafkaRefused(f"{error}; are all brokers up? Try again") from error
     except TopicMissing as error:

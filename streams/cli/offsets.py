@@ -16,10 +16,8 @@ from streams.cli.options import BootstrapOption, ConfigOption, JsonOption
 from streams.contracts.exits import ExitCode, OperatorError
 from streams.kafka.client_config import admin_config
 from streams.kafka.offsets import Offsets
-from streams.kafka.positions import (
-    Positions,
-    read_positions,
-)
+from streams.kafka.positions import Positions, read_positions
+from streams.kafka.replay import JournalUnreadable
 from streams.kafka.reset import Reset, entries_of, execute, journal_partition, reset_to, stood_at
 from streams.kafka.standing import Standing
 
@@ -123,6 +121,7 @@ def reset(
     view = kafka_view(config, bootstrap_servers)
     with kafka_errors(view.options):
         chosen = _chosen(view, asyncio.run(_rows(view)), topics)
+        _require_journal(chosen)
         resets = [
             (row, reset_to(_offset(row, target), row.standing, row.known, row.trouble, row.lows)) for row in chosen
         ]
@@ -146,7 +145,10 @@ async def _rows(view: KafkaView) -> list[Row]:
 
     async def positions_of(partition: int) -> Positions:
         async with reading:
-            return await read_positions(view.options, view.topics.journal, partition)
+            try:
+                return await read_positions(view.options, view.topics.journal, partition)
+            except JournalUnreadable as error:
+                return Positions(unreadable=str(error))
 
     async def ask() -> list[Row]:
         journal = await asyncio.gather(*(positions_of(each) for each in range(counts[view.topics.journal])))
@@ -245,6 +247,12 @@ def _offset(row: Row, target: str | int) -> int:
             raise NotDone(f"{standing}: neither group nor journal know where callstream stood in this topic")
         return stood
     return standing.log_start if target == "earliest" else standing.stable_end
+
+
+def _require_journal(rows: Sequence[Row]) -> None:
+    for row in rows:
+        if row.positions.unreadable is not None:
+            raise NotDone(f"{row.standing}: the journal does not say what was taken: {row.positions.unreadable}")
 
 
 def _require_consent(resets: Sequence[tuple[Row, Reset]], *, accept_loss: bool, accept_duplicates: bool) -> None:

@@ -10,7 +10,7 @@ import orjson
 from streams.contracts.journal import Gap
 from streams.kafka.positions import Positions, known_of_parcels, lows_of, trouble_of_intents, trouble_of_parcels
 from streams.kafka.reset import Reset
-from streams.kafka.standing import Known, Standing, Trouble
+from streams.kafka.standing import Known, Standing, Trouble, trouble_of_journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,17 @@ class Row:
     @property
     def trouble(self) -> Trouble | None:
         """Why a worker would not read it."""
+        if self.positions.unreadable is not None and not self.told_by_kafka:
+            return trouble_of_journal(self.standing, self.positions.unreadable)
         if self.intents:
             return trouble_of_intents(self.standing, self.positions)
         return trouble_of_parcels(self.standing, self.positions.head, self.positions.cursors)
+
+    @property
+    def told_by_kafka(self) -> bool:
+        """Whether a worker reads it without asking the journal: intents, from an offset that is our own."""
+        committed = self.standing.committed
+        return self.intents and committed is not None and committed.ours
 
     @property
     def lows(self) -> dict[str, int]:

@@ -4,7 +4,7 @@
 class UnreadableMessage(Exception):
     """A message of an internal topic is of a kind or version that this release does not know, or damaged.
 
-    It may hold intents, so it is never skipped: the worker stops and an operator decides (newer release, or repair).
+    It may hold intents, so it is never skipped: reading stops, and an operator decides (newer release, or repair).
     ``detail`` never quotes the message, which holds personal data.
     """
 

@@ -4,10 +4,8 @@ Only the few small entries about positions are decoded. What must stay true: the
 for lanes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-
-from confluent_kafka import Message
 
 from streams.contracts.journal import (
     CursorEntry,
@@ -19,7 +17,7 @@ from streams.contracts.journal import (
     decode_entry,
 )
 from streams.kafka.client_config import KafkaOptions
-from streams.kafka.replay import replay
+from streams.kafka.replay import one_by_one, replay
 from streams.kafka.standing import Known, Standing, Trouble, differ, trouble_of, trouble_of_behind, trouble_of_unread
 
 # The partition of the journal that speaks of the intents topic.
@@ -30,13 +28,17 @@ _DECODED = frozenset({"cursor", "head", "reset", "source", "started"})
 
 @dataclass(slots=True)
 class Positions:
-    """The entries about positions in one partition of the journal: cursors by account, sources by partition."""
+    """The entries about positions in one partition of the journal: cursors by account, sources by partition.
+
+    ``unreadable``: why that partition could not be read, by those who go on all the same; the rest is then unknown.
+    """
 
     head: HeadEntry | None = None
     started: StartedEntry | None = None
     sources: dict[int, SourceEntry] = field(default_factory=dict)
     cursors: dict[str, CursorEntry] = field(default_factory=dict)
     resets: dict[str, ResetEntry] = field(default_factory=dict)
+    unreadable: str | None = None
 
     def apply(self, messages: Iterable[tuple[bytes | None, bytes | None]]) -> None:
         """Apply the next messages, as key and value.
@@ -113,13 +115,10 @@ async def read_positions(options: KafkaOptions, journal: str, partition: int) ->
 
     Raises:
         ReplayStalled: its end cannot be reached.
+        JournalUnreadable: it is damaged, or has an entry about positions that this release does not know.
         KafkaException: it cannot be read.
-        UnreadableMessage: as :meth:`Positions.apply`.
     """
     positions = Positions()
 
-    def apply(messages: Sequence[Message]) -> None:
-        positions.apply((message.key(), message.value()) for message in messages)
-
-    await replay(options, journal, partition, apply)
+    await replay(options, journal, partition, one_by_one(lambda key, value: positions.apply([(key, value)])))
     return positions

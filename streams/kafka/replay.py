@@ -3,7 +3,8 @@
 Decided here: what "to the end" means. The target is the *high watermark*, taken from a ``read_uncommitted`` handle when
 the replay begins; the end that a ``read_committed`` reader is told may lie before a transaction that is still open, or
 that is committed with its markers not yet written. What must stay true: a replay that returns has seen every entry that
-was committed before it began; one that cannot get there raises, and never returns early.
+was committed before it began; one that cannot get there raises, and never returns early. What cannot be read, because
+the log is damaged or the entry is of another release, is never passed over: it may be a batch and all its intents.
 """
 
 import asyncio
@@ -15,8 +16,11 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from streams.contracts.errors import UnreadableMessage
 from streams.kafka.client_config import KafkaOptions, reader_config
-from streams.kafka.read_errors import PASSING
+from streams.kafka.read_errors import PASSING, Stop, readable_from, stop_of
+from streams.kafka.received import offset_of
+from streams.kafka.standing import JOURNAL_REMEDY, PartitionBlocked
 
 # Enough for a chunk to be cheap to hand over, few enough not to hold up the event loop while it is applied.
 CHUNK_MESSAGES_MAX: Final = 1_000
@@ -40,6 +44,40 @@ class ReplayStalled(Exception):
         self.target = target
 
 
+class JournalUnreadable(PartitionBlocked):
+    """Offsets ``[start, end)`` of the journal cannot be read; ``end`` is ``None`` where the client did not say.
+
+    A start anew would meet them again, so the partition that depends on them waits for an operator.
+    """
+
+    def __init__(self, topic: str, partition: int, start: int, end: int | None, cause: str) -> None:
+        super().__init__(
+            f"{topic}[{partition}]: offsets [{start}, {'?' if end is None else end}) cannot be read: {cause}. "
+            f"{JOURNAL_REMEDY}"
+        )
+        self.start = start
+        self.end = end
+
+
+def one_by_one(apply: Callable[[bytes | None, bytes | None], None]) -> Callable[[Sequence[Message]], None]:
+    """What :func:`replay` is to call so that ``apply`` gets key and value of each message.
+
+    The result raises :class:`JournalUnreadable` with the place of a message that ``apply`` does not understand.
+    """
+
+    def apply_all(messages: Sequence[Message]) -> None:
+        for message in messages:
+            try:
+                apply(message.key(), message.value())
+            except UnreadableMessage as error:
+                offset = offset_of(message)
+                raise JournalUnreadable(
+                    message.topic() or "", message.partition() or 0, offset, offset + 1, str(error)
+                ) from error
+
+    return apply_all
+
+
 async def replay(
     options: KafkaOptions,
     topic: str,
@@ -58,6 +96,7 @@ async def replay(
 
     Raises:
         ReplayStalled: no progress for ``stall_timeout_s``, or the log ends before the target.
+        JournalUnreadable: what is stored at a place cannot be read, now or later.
         KafkaException: the partition cannot be read.
     """
     count = 0
@@ -92,6 +131,7 @@ class _Reader:
         self._position = 0
         self._target = 0
         self._moved_at_s = 0.0
+        self._stop: Stop | None = None
 
     @property
     def done(self) -> bool:
@@ -111,6 +151,10 @@ class _Reader:
         polled = [] if first is None else [first, *self._consumer.consume(CHUNK_MESSAGES_MAX - 1, 0)]
         before = self._position
         messages = [message for message in polled if self._advance(message)]
+        if self._stop is not None:
+            raise JournalUnreadable(
+                self._topic, self._partition, self._stop.offset, self._stop.readable_from, self._stop.cause
+            )
         now_s = time.monotonic()
         if self._position != before:
             self._moved_at_s = now_s
@@ -124,6 +168,10 @@ class _Reader:
 
     def _advance(self, message: Message) -> bool:
         error, offset = message.error(), message.offset()
+        if self._stop is not None:
+            # The client goes on behind what it could not read.
+            self._stop = self._stop if error is not None else readable_from(self._stop, message)
+            return False
         if error is None:
             assert offset is not None
             self._position = offset + 1
@@ -134,6 +182,8 @@ class _Reader:
             self._position = max(self._position, offset)
             if not self.done and (end := self._watermarks()[1]) < self._target:
                 raise self._stalled(f"the log ends at {end}, it was cut off since the replay began")
+        elif (stop := stop_of(message, error)) is not None and not stop.out_of_range:
+            self._stop = stop._replace(offset=self._position)
         elif error.code() not in PASSING:
             raise KafkaException(error)
         return False

@@ -20,6 +20,11 @@ _MARKED: Final = re.compile(rf"{_MARK}(?: (\S+))?")
 
 REMEDY: Final = "`callstream offsets show` has the details, `callstream offsets reset` decides where reading goes on"
 
+JOURNAL_REMEDY: Final = (
+    "It may be a batch with its intents, so nothing is passed over: let an intact replica lead that partition, run the "
+    'release that wrote it, or see "The journal cannot be read" in docs/operations.md'
+)
+
 
 class PartitionBlocked(Exception):
     """This partition must not be read until an operator has looked; the message says why. Others go on."""
@@ -34,6 +39,7 @@ class Why(StrEnum):
     BEYOND_END = "beyond_log_end"
     MOVED = "moved_from_outside"
     OVERTAKEN = "accounts_overtaken"
+    JOURNAL = "journal_unreadable"
 
 
 class Committed(NamedTuple):
@@ -136,6 +142,12 @@ def trouble_of_behind(standing: Standing, lows: Mapping[str, int]) -> Trouble | 
         f"{standing}: the log begins at {start}, but of accounts that are behind {spans}. Those parcels are gone: look "
         "for the cause (retention.ms of the topic)",
     )
+
+
+def trouble_of_journal(standing: Standing, cause: str) -> Trouble:
+    """What is wrong where the journal cannot tell. No offsets are in question; what waits in lanes is."""
+    stood = 0 if standing.committed is None else standing.committed.offset
+    return Trouble(Why.JOURNAL, Gap(standing.topic_id, stood, stood), f"{standing}: {cause}")
 
 
 def stop_at(trouble: Trouble | None) -> None:

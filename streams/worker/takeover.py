@@ -8,14 +8,17 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import TypeVar
 
 import structlog
 
 from streams import failpoint
+from streams.contracts.errors import UnreadableMessage
 from streams.kafka.committer import LeaseLost
 from streams.kafka.lease import Lease
 from streams.kafka.positions import trouble_of_parcels
-from streams.kafka.standing import stop_at
+from streams.kafka.standing import JOURNAL_REMEDY, PartitionBlocked, stop_at
 from streams.lane.instant import Instant
 from streams.lane.lane import Lane
 from streams.lane.reading import Room
@@ -26,6 +29,8 @@ from streams.worker.lane_runner import LaneRunner
 from streams.worker.owned import OwnedPartition
 
 log = structlog.stdlib.get_logger(__name__)
+
+_Read = TypeVar("_Read")
 
 ReadJournal = Callable[[int], Awaitable[JournalFold]]
 
@@ -49,13 +54,14 @@ class TakeOver:
         """Rebuild the lanes of a parcels partition from the journal.
 
         Raises:
-            PartitionBlocked: The group's offset and the journal contradict each other; an operator must decide.
+            PartitionBlocked: The group's offset and the journal contradict each other, or what is in the journal
+                cannot be made into lanes; an operator must decide.
         """
         began = read_clock()
         if failpoint.hit is not None:
             failpoint.hit("takeover_begin")
         fold = await self.read_journal(lease.partition)
-        accounts = list(fold.accounts())
+        accounts = _read(lease, lambda: list(fold.accounts()))
         if lease.standing is not None:
             cursors = {account_id: state.cursor for account_id, state in accounts if state.cursor is not None}
             stop_at(trouble_of_parcels(lease.standing, fold.head, cursors))
@@ -63,11 +69,13 @@ class TakeOver:
             failpoint.hit("takeover_replayed")
         partition = OwnedPartition(lease, self.new_lane, self.room)
         assigned = Instant(began.wall_of(lease.assigned_at_s), lease.assigned_at_s)
-        batches = 0
-        for account_id, state in accounts:
-            owned = partition.lane_of(account_id)
-            batches += len(state.batches)
-            write = restore(owned.lane, state, assigned)
+        # All of them before anything is written: of a partition that turns out to be blocked nothing changes.
+        restored = [
+            (owned, _read(lease, partial(restore, owned.lane, state, assigned)))
+            for account_id, state in accounts
+            for owned in [partition.lane_of(account_id)]
+        ]
+        for owned, write in restored:
             partition.reading.resume(owned.lane)
             if write.entries or write.outcomes:
                 self.runner.submit(owned, write, read_clock())
@@ -90,7 +98,7 @@ class TakeOver:
             offset=lease.start_offset,
             accounts=len(partition.lanes),
             behind=len(partition.reading.behind),
-            open_batches=batches,
+            open_batches=sum(len(state.batches) for _, state in accounts),
             seconds=round(seconds, 3),
         )
 
@@ -141,6 +149,16 @@ class TakeOver:
         head = self.runner.encoder.head(partition.lease, offset, read_clock().wall_ms)
         with contextlib.suppress(LeaseLost):
             await self.runner.submit_messages(partition, [head])
+
+
+def _read(lease: Lease, read: Callable[[], _Read]) -> _Read:
+    try:
+        return read()
+    except UnreadableMessage as error:
+        raise PartitionBlocked(
+            f"{lease.topic}[{lease.partition}]: partition {lease.partition} of the journal cannot be understood: "
+            f"{error}. {JOURNAL_REMEDY}"
+        ) from error
 
 
 def _left_by(partition: OwnedPartition, *, sent: int = 0, unknown: int = 0) -> GivenUp:

@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from streams.kafka import ownership
+from streams.kafka.replay import JournalUnreadable, replay
 from tests.kafka.transport_workers import Worker, delete_before, fill, running
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(90)]
@@ -111,6 +112,10 @@ async def test_a_damaged_batch_stops_its_partition(kafka, new_topic, group, how,
     assert re.search(r"\[0\]: offsets \[2, (5|\?)\) cannot be read: ", reason), reason
     assert words in reason
     assert worker.fatal == []
+    applied: list[bytes] = []
+    with pytest.raises(JournalUnreadable, match=rf"\[0\]: offsets \[2, (5|\?)\) cannot be read: .*{words}"):
+        await replay(worker.kafka, topic, 0, lambda messages: applied.extend(m.value() or b"" for m in messages))
+    assert applied in ([], [b"one", b"two"])
 
 
 @pytest.mark.faults("F10")

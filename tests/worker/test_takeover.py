@@ -209,6 +209,30 @@ def test_a_log_that_has_lost_what_an_account_still_has_to_read_blocks_the_partit
     play(story)
 
 
+DAMAGED = {
+    "a batch without its intents": batch_of(BatchState.OPEN, row(0))[1:],
+    "intents that cannot be unpacked": [(JournalKey("intents", "b1"), b"x"), *batch_of(BatchState.OPEN, row(0))[1:]],
+    "a carry that cannot be unpacked": [(JournalKey("carry", f"{ACCOUNT}/7"), b"x")],
+    "a carry without a number": [(JournalKey("carry", ACCOUNT), b"x")],
+}
+
+
+@pytest.mark.parametrize("entries", DAMAGED.values(), ids=DAMAGED)
+@pytest.mark.faults("F12")
+def test_a_journal_that_makes_no_lanes_blocks_the_partition_and_changes_nothing(play, entries):
+    async def story():
+        shell = Shell()
+        # The tokens of another account were released: taking them over is written down, but not of a blocked partition.
+        tokens = (JournalKey("tokens", OTHER_ACCOUNT), TokensEntry((), (), released=True))
+        words = r"parcels\[0\]: partition 0 of the journal cannot be understood: .*replica"
+        with pytest.raises(PartitionBlocked, match=words):
+            await take_over_of(shell, fold_of(tokens, *entries)).assigned(lease())
+        assert not shell.runner.partitions
+        assert not shell.committer.units
+
+    play(story)
+
+
 def test_what_was_carried_waits_again(play):
     async def story():
         shell = Shell()
