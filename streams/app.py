@@ -38,6 +38,7 @@ from streams.worker.consuming import ConsumingSampler
 from streams.worker.hooks import PartitionHooks
 from streams.worker.housekeeping import Housekeeping
 from streams.worker.intents import IntentsPositions
+from streams.worker.invalid import InvalidWatch
 from streams.worker.lane_runner import LaneRunner
 from streams.worker.observe import LaneObserver
 from streams.worker.process import WorkerProcess
@@ -96,12 +97,13 @@ def create_app(settings: Settings) -> WorkerProcess:
     )
     ownership = install(app, transport)
     recaller = Recaller(runner, _recall_reader(kafka), ownership.block, ownership.log_start)
-    router = Router(
-        intake_rules(settings, accounts), encoding, settings.kafka.partitions, to_route, metrics, intents.note
-    )
-    _add_agent(app, settings.kafka.topics.intents, router.run)
-    _add_agent(app, settings.kafka.topics.parcels, Submitter(runner).run)
-    sampler = ConsumingSampler(settings.kafka.topics.intents, settings.kafka.topics.parcels, ownership, metrics, health)
+    invalid = InvalidWatch(settings.intents.invalid_ratio_action, ownership.pause, ownership.resume, metrics)
+    rules, partitions = intake_rules(settings, accounts), settings.kafka.partitions
+    router = Router(rules, encoding, partitions, to_route, metrics, intents.note, invalid.saw)
+    topics = settings.kafka.topics
+    _add_agent(app, topics.intents, router.run)
+    _add_agent(app, topics.parcels, Submitter(runner).run)
+    sampler = ConsumingSampler(topics.intents, topics.parcels, ownership, metrics, health, invalid)
     process = WorkerProcess(
         instance=kafka.instance,
         app=app,

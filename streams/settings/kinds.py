@@ -24,17 +24,6 @@ def refuse(*problems: str, at: str | None = None) -> NoReturn:
     raise PydanticCustomError("refused", "{text}", {"text": "\n".join(problems), "problems": problems, "at": at})
 
 
-def not_yet(*values: str, instead: str) -> BeforeValidator:
-    """Refuse ``values``, which have a meaning that this version does not act on: ignoring them would be a lie."""
-
-    def check(given: Any) -> Any:
-        if isinstance(given, str) and given in values:
-            refuse(f"'{given}' is not supported by this version yet; set {instead}")
-        return given
-
-    return BeforeValidator(check)
-
-
 def usable_base_url(section: Any) -> Any:
     """Check ``base_url`` of an ``api`` section beside its ``insecure_http`` and drop its trailing slash."""
     if not isinstance(section, dict) or not isinstance(section.get("base_url"), str):

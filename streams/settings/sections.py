@@ -27,7 +27,6 @@ from streams.settings.kinds import (
     PropertyName,
     PropertyValue,
     TopicName,
-    not_yet,
     refuse,
     secure_token_endpoint,
     usable_base_url,
@@ -231,8 +230,10 @@ class IntentSettings(_Section):
     reason_characters: Literal["off", "warn", "reject"] = Field(
         "warn", description="What to do when a call reason breaks the vendor's rules on characters."
     )
-    invalid_ratio_action: Annotated[Literal["alert"], not_yet("pause", instead="alert")] = Field(
-        "alert", description="What to do when more than half of 1,000 intents of a partition are invalid."
+    invalid_ratio_action: Literal["alert", "pause"] = Field(
+        "alert",
+        description="What to do when more than half of 1,000 messages of a partition are invalid: `alert` tells, "
+        "`pause` also does not read it for five minutes.",
     )
 
 

@@ -237,6 +237,12 @@ class Metrics:
             "Partitions that are not read until an operator has looked; `callstream offsets show` says why.",
             topic=_CONSUMED,
         )
+        self.partitions_invalid = self._gauge(
+            "intents_partitions_invalid",
+            "Partitions of intents of which more than half of the last 1,000 messages were invalid: read on, or paused "
+            "(`intents.invalid_ratio_action`).",
+            state=("read", "paused"),
+        )
         self.rebalance_seconds = self._histogram(
             "rebalance_seconds",
             "Time to take partitions over or to give them up.",

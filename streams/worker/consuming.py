@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from streams.kafka.ownership import Ownership
 from streams.telemetry.health import Health
 from streams.telemetry.metrics import Metrics
+from streams.worker.invalid import InvalidWatch
 
 NO_MEMBER = "not a member of the consumer group"
 
@@ -19,6 +20,7 @@ class ConsumingSampler:
     ownership: Ownership
     metrics: Metrics
     health: Health
+    invalid: InvalidWatch
 
     def sample(self) -> None:
         """Set the gauges; to be called about once a second."""
@@ -29,6 +31,7 @@ class ConsumingSampler:
             self.metrics.lag_records.labels(label).set(sum(n for lease, n in lag.items() if lease.topic == topic))
             self.metrics.partitions_assigned.labels(label).set(sum(lease.topic == topic for lease in leases))
             self.metrics.partitions_blocked.labels(label).set(blocked[topic])
+        self.invalid.sample()
         # A worker beyond the number of partitions owns none and is ready all the same: it is the next one's stand-in.
         if self.ownership.group_metadata() is None:
             self.health.hold(NO_MEMBER)

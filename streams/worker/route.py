@@ -47,7 +47,8 @@ class Routed:
 class Router:
     """Routes chunks. ``partitions`` is the number of partitions of the parcels topic.
 
-    ``note`` gives what is to be written together with an offset of an intents partition.
+    ``note`` gives what is to be written together with an offset of an intents partition. ``saw`` is told of each chunk
+    how many messages it had, and how many were invalid by reason.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Router:
         committer: Committer,
         metrics: Metrics,
         note: Callable[[Lease, int], Sequence[OutMessage]],
+        saw: Callable[[Lease, int, Counter[str]], None],
     ) -> None:
         self._rules = rules
         self._encoder = encoder
@@ -65,6 +67,7 @@ class Router:
         self._committer = committer
         self._metrics = metrics
         self._note = note
+        self._saw = saw
         self._count_valid = metrics.intents.labels("valid").inc
         self._partition_by_account: dict[str, int] = {}
         self._contiguous = Contiguous()
@@ -82,6 +85,7 @@ class Router:
             self._contiguous.check(chunk)
             routed = self.route(chunk, read_clock().wall_ms)
             self._count(routed)
+            self._saw(chunk.lease, len(chunk.messages), routed.invalid)
             if failpoint.hit is not None and routed.messages:
                 failpoint.hit("after_validate")
             step = "dlq" if routed.invalid else ""

@@ -238,7 +238,7 @@ async def record(ledger: Path) -> Recording:
     running = asyncio.ensure_future(runner.run())
     _publish(found)
     rules = IntakeRules(frozenset(a.id for a in ACCOUNTS), None, 48 * 3_600_000, False, "warn", 30_000)
-    router = Router(rules, encoder, PARTITIONS, cast("Any", broker), metrics, lambda *_: ())
+    router = Router(rules, encoder, PARTITIONS, cast("Any", broker), metrics, lambda *_: (), lambda *_: None)
     intents, leases = lease("intents"), [lease("parcels", number) for number in range(PARTITIONS)]
     for owner in leases:
         runner.partitions[owner] = OwnedPartition(owner, _lane, room)

@@ -174,7 +174,9 @@ WRONG = [
     pytest.param({"labels": "maybe"}, ["labels: ", "off, warn, reject"], id="labels"),
     pytest.param({"account__labels": "maybe"}, ["accounts[0].labels: ", "off, warn, reject"], id="account labels"),
     pytest.param(
-        {"intents__invalid_ratio_action": "pause"}, ["intents.invalid_ratio_action: 'pause' is not"], id="pause"
+        {"intents__invalid_ratio_action": "stop"},
+        ["intents.invalid_ratio_action: is 'stop'; set one of alert, pause"],
+        id="invalid ratio",
     ),
     pytest.param({"account__limits": {"tokens_max": 11}}, ["accounts[0].limits.tokens_max: is 11"], id="tokens"),
     pytest.param({"priority_offsets_s__high": 60}, ["priority_offsets_s: a higher priority"], id="priorities"),

@@ -65,8 +65,9 @@ def chunk(*values, start=100, owner=None):
     return Chunk(owner, messages, start, start + len(messages))
 
 
-def router(committer=None, metrics=None):
-    return Router(RULES, Encoder(TOPICS, EVENT_SOURCE), PARTITIONS, committer, metrics or new_metrics(), lambda *_: ())
+def router(committer=None, metrics=None, saw=lambda *_: None):
+    encoder = Encoder(TOPICS, EVENT_SOURCE)
+    return Router(RULES, encoder, PARTITIONS, committer, metrics or new_metrics(), lambda *_: (), saw)
 
 
 def routed(*values):
@@ -219,5 +220,20 @@ def test_a_chunk_that_is_not_the_next_ends_the_worker(play, second):
                 chunk(intent(0), start=100, owner=owner),
                 chunk(intent(1), start=second, owner=owner),
             )
+
+    play(story)
+
+
+@pytest.mark.faults("F30")
+def test_invalid_messages_are_told_of_by_partition(play):
+    async def chunks():
+        yield chunk(intent(0), b"{", intent(1, caller="1"))
+
+    async def story():
+        told = []
+        routing = router(MemoryCommitter(), saw=lambda *each: told.append(each))
+        await routing.run(chunks())
+        ((owner, messages, invalid),) = told
+        assert (owner.partition, messages, invalid.total()) == (3, 3, 2)
 
     play(story)
