@@ -4,6 +4,7 @@ What must stay true: after :meth:`Publisher.close`, ``delivered`` and ``failed``
 that a caller who compares them with what arrived can trust both sides.
 """
 
+import time
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,8 @@ from streams.kafka.follow import partitions_of
 PATIENCE_S = 30.0
 # Messages that wait in the client: some 35 MB of intents, a second's worth at full speed.
 _QUEUE_MESSAGES_MAX = 100_000
+_PIECE_S = 0.2
+_UNFINISHED = "unfinished"
 
 
 class Publisher:
@@ -35,10 +38,14 @@ class Publisher:
         self.delivered_to: Counter[int] = Counter()
         self.failed: Counter[str] = Counter()
         self.partitions = len(partitions_of(self._producer, topic))
+        self.given_up = False
 
     def send(self, value: bytes) -> None:
         """Hand over one message; waits while the client's queue is full. What the client refuses counts as failed."""
         while True:
+            if self.given_up:
+                self.failed[_UNFINISHED] += 1
+                return
             try:
                 self._producer.produce(self._topic, value, on_delivery=self._done)
             except BufferError:
@@ -55,9 +62,17 @@ class Publisher:
 
     def close(self, timeout_s: float | None = None) -> None:
         """Wait until every message is delivered or failed; what is neither after ``timeout_s`` counts as failed."""
-        unfinished = self._producer.flush(self._patience_s + 5 if timeout_s is None else timeout_s)
-        if unfinished:
-            self.failed["unfinished"] += unfinished
+        end_s = time.monotonic() + (self._patience_s + 5 if timeout_s is None else timeout_s)
+        # In pieces: while the client waits it hears neither a signal nor another thread.
+        while (left_s := end_s - time.monotonic()) > 0 and not self.given_up:
+            if not self._producer.flush(min(left_s, _PIECE_S)):
+                return
+        if unfinished := self._producer.flush(0):
+            self.failed[_UNFINISHED] += unfinished
+
+    def give_up(self) -> None:
+        """Wait for nothing any more: what is not delivered by now counts as failed. Any thread."""
+        self.given_up = True
 
     def _done(self, error: KafkaError | None, message: Message) -> None:
         if error is None:

@@ -280,16 +280,17 @@ class World:
 
     def publish(self, count: int) -> None:
         """Write intents, about one in a hundred of them bad, and wait until the broker has them."""
-        with self._publisher() as send:
+        with self._sending(self._new_publisher()) as send:
             send(count)
 
     @contextmanager
     def load(self, per_s: int) -> Iterator[None]:
-        """Publish at this rate, in a thread, until the end."""
+        """Publish at this rate, in a thread, until the end; if that is an exception, nothing is waited for."""
         over = threading.Event()
+        publisher = self._new_publisher()
 
         def run() -> None:
-            with self._publisher() as send:
+            with self._sending(publisher) as send:
                 while not over.wait(0.1):
                     send(per_s // 10)
 
@@ -297,16 +298,19 @@ class World:
         thread.start()
         try:
             yield
+        except BaseException:
+            publisher.give_up()
+            raise
         finally:
             over.set()
             thread.join()
 
-    @contextmanager
-    def _publisher(self) -> Iterator[Callable[[int], None]]:
-        publisher = Publisher(
-            KafkaOptions(self.bootstrap, self.group, "publish"), self.topics["intents"], self.patience_s
-        )
+    def _new_publisher(self) -> Publisher:
+        options = KafkaOptions(self.bootstrap, self.group, "publish")
+        return Publisher(options, self.topics["intents"], self.patience_s)
 
+    @contextmanager
+    def _sending(self, publisher: Publisher) -> Iterator[Callable[[int], None]]:
         def send(count: int) -> None:
             for start in range(0, count, 1000):
                 for dialed in self._dialer.take(min(1000, count - start), time.time_ns() // 1_000_000):
@@ -316,7 +320,7 @@ class World:
 
         yield send
         publisher.close()
-        assert not publisher.failed, publisher.failed
+        assert publisher.given_up or not publisher.failed, publisher.failed
 
     def ledger_lines(self) -> list[dict[str, Any]]:
         """The requests that the fake API has written down so far."""
