@@ -135,8 +135,13 @@ def _budget(evidence: Evidence, report: Report, budget: Budget, side: str) -> di
     limits_of = evidence.rules.limits_of
     minutes = list(budget.minutes(lambda account: limits_of(account).requests_per_minute_per_token))
     halves = list(budget.mint_windows(lambda account: limits_of(account).token_mints_per_30_min))
-    over = [(Anomaly.RATE_EXCEEDED, each) for each in minutes] + [(Anomaly.MINTS_EXCEEDED, each) for each in halves]
-    over = [(name, (account, span)) for name, (account, span) in over if span.requests > span.limit]
+    accounts = list(budget.account_minutes(lambda account: limits_of(account).requests_per_minute))
+    held_to = {
+        Anomaly.RATE_EXCEEDED: minutes,
+        Anomaly.ACCOUNT_RATE_EXCEEDED: accounts,
+        Anomaly.MINTS_EXCEEDED: halves,
+    }
+    over = [(name, each) for name, spans in held_to.items() for each in spans if each[1].requests > each[1].limit]
     for name, (account_id, span) in over:
         report.anomaly(name, {"account_id": account_id, "times": side, **_told(span)}, account_id)
     return {
@@ -145,6 +150,7 @@ def _budget(evidence: Evidence, report: Report, budget: Budget, side: str) -> di
         "mints": budget.mints,
         "tokens": budget.tokens,
         "busiest_minute": _busiest(minutes),
+        "busiest_account_minute": _busiest(accounts),
         "busiest_mint_window": _busiest(halves),
     }
 

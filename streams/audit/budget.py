@@ -45,12 +45,47 @@ class Uses:
         self.sent_s.append(sent_s)
         self.ended_s.append(max(sent_s, ended_s))
 
+    def include(self, other: "Uses") -> None:
+        """All that were counted elsewhere."""
+        self.sent_s.extend(other.sent_s)
+        self.ended_s.extend(other.ended_s)
+
+    def runs(self) -> Iterator["Uses"]:
+        """The requests, divided where so long nothing was under way that no window holds what is on both sides."""
+        run = Uses()
+        last_s = float("-inf")
+        for sent_s, ended_s in sorted(zip(self.sent_s, self.ended_s, strict=True)):
+            if run.sent_s and sent_s >= last_s + MINUTE_S:
+                yield run
+                run = Uses()
+            run.add(sent_s, ended_s)
+            last_s = max(last_s, ended_s)
+        yield run
+
     def busiest(self, window_s: float, *, exact: bool) -> tuple[int, float]:
         """The most that one window may have held, and the end of the first request in it."""
         sent, ended = sorted(self.sent_s), sorted(self.ended_s)
         length_s = window_s if exact else window_s * (1 - _SLEW)
         counts = ((bisect_left(sent, end_s + length_s) - place, end_s) for place, end_s in _first_places(ended))
         return max(counts, default=(0, 0.0))
+
+
+def _together(tokens: Iterable[Uses]) -> Iterator[Uses]:
+    """The requests of an account by stretches in which its tokens were used side by side.
+
+    Where all are given up at one moment and others taken, their owner has died, and the next one began with fresh
+    tokens while those rest that it found: it cannot know what had been sent with them.
+    """
+    stretch, until_s = Uses(), float("-inf")
+    for began_s, run in sorted(
+        ((run.sent_s[0], run) for uses in tokens for run in uses.runs()), key=lambda each: each[0]
+    ):
+        if stretch.sent_s and began_s >= until_s:
+            yield stretch
+            stretch = Uses()
+        stretch.include(run)
+        until_s = max(until_s, *run.ended_s)
+    yield stretch
 
 
 def _first_places(ordered: list[float]) -> Iterator[tuple[int, float]]:
@@ -91,6 +126,15 @@ class Budget:
         for (account_id, token), uses in self._tokens.items():
             count, began_s = uses.busiest(MINUTE_S, exact=self.exact)
             yield account_id, Span(count, limit(account_id), began_s, f"token {token} of {account_id}")
+
+    def account_minutes(self, limit: Limit) -> Iterable[tuple[str, Span]]:
+        """The busiest minute of each account, over all tokens that it used side by side."""
+        tokens: dict[str, list[Uses]] = {}
+        for (account_id, _), uses in self._tokens.items():
+            tokens.setdefault(account_id, []).append(uses)
+        for account_id, used in tokens.items():
+            count, began_s = max(stretch.busiest(MINUTE_S, exact=self.exact) for stretch in _together(used))
+            yield account_id, Span(count, limit(account_id), began_s, f"all tokens of {account_id}")
 
     def mint_windows(self, limit: Limit) -> Iterable[tuple[str, Span]]:
         """The half-hour of each account in which it minted most."""

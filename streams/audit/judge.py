@@ -32,6 +32,7 @@ class Anomaly(StrEnum):
     MIXED_BATCH = "mixed_batch"
     BATCH_SIZE = "batch_size"
     RATE_EXCEEDED = "rate_exceeded"
+    ACCOUNT_RATE_EXCEEDED = "account_rate_exceeded"
     MINTS_EXCEEDED = "mints_exceeded"
     UNEXPLAINED_DUPLICATE = "unexplained_duplicate"
     NOT_JOURNALED = "not_journaled"

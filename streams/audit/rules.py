@@ -6,11 +6,20 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one account may do. ``resends_max``: how often a batch in doubt is sent again by itself, 0 if held."""
+    """What one account may do. ``resends_max``: how often a batch in doubt is sent again by itself, 0 if held.
+
+    All tokens of the account together may make ``tokens_max`` times as many requests as one.
+    """
 
     requests_per_minute_per_token: int
     token_mints_per_30_min: int
     resends_max: int = 2
+    tokens_max: int = 10
+
+    @property
+    def requests_per_minute(self) -> int:
+        """Of all tokens of the account together."""
+        return self.tokens_max * self.requests_per_minute_per_token
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,12 +97,18 @@ def verify(
 def _rules(view: KafkaView, wanted: Range, *, with_ledger: bool, with_texts: bool, examples_max: int) -> AuditRules:
     settings, resends_max = view.settings, view.settings.retry.ambiguous_resends_max
     everybody = settings.limits
-    default = Limits(everybody.requests_per_minute_per_token, everybody.token_mints_per_30_min, resends_max)
+    default = Limits(
+        everybody.requests_per_minute_per_token,
+        everybody.token_mints_per_30_min,
+        resends_max,
+        everybody.tokens_max,
+    )
     limits = {
         account_id: Limits(
             account.limits.requests_per_minute_per_token,
             account.limits.token_mints_per_30_min,
             0 if account.policy == "hold" else resends_max,
+            account.limits.tokens_max,
         )
         for account_id, account in AccountBook(settings).items()
     }

@@ -140,7 +140,8 @@ class TokensEntry:
     """``tokens/<account_id>``. ``mints`` are the times of attempts to mint, successful or not, of the last 30 minutes.
 
     They are in the order of the attempts. An attempt has the time at which it ended, or, while it has not, at which it
-    was journaled. ``released`` says that the previous owner stopped in order: ``sends`` are exact and complete.
+    was journaled. ``released`` says that the previous owner stopped in order: ``sends`` are exact and complete, and
+    ``retired`` are the times at which those of the last minute ended whose tokens are not used any more.
     ``throttles`` has those that are slower than their limits, or paused, because of 429s.
     """
 
@@ -149,6 +150,7 @@ class TokensEntry:
     next_ordinal: int = 0
     released: bool = False
     throttles: tuple[Throttle, ...] = ()
+    retired: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +302,7 @@ def _restored(model: type[Entry], content: dict[str, Any]) -> Entry:
         content["taken"] = tuple((Place(*start), Place(*end)) for start, end in content["taken"])
     elif model is TokensEntry:
         content["mints"] = tuple(content["mints"])
+        content["retired"] = tuple(content.get("retired", ()))
         content["tokens"] = tuple(
             TokenEntry(t["ordinal"], t["minted_at"], t["sealed"], tuple((sent, ended) for sent, ended in t["sends"]))
             for t in content["tokens"]

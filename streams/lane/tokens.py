@@ -10,14 +10,15 @@ That the pool fell back to one token does not travel; a successor finds it out a
 """
 
 import random
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Literal, Protocol
 
 from streams.contracts.journal import TokenEntry, TokensEntry
 from streams.lane.instant import Instant
 from streams.lane.minting import Minting
 from streams.lane.mints import CLOCK_DOUBT_S, CRASH_RUN_S
-from streams.lane.pace import Pace
+from streams.lane.pace import WINDOW_S, Pace
 from streams.lane.taught import pass_on, restore_throttles, throttles
 from streams.lane.token import TOKEN_USE_S, Token
 
@@ -58,6 +59,7 @@ class Tokens:
                 token = self._token(left.ordinal, left.minted_at, secret, left.sealed, now)
                 self._restore_use(token, left, now, released=entry.released)
                 self._tokens.append(token)
+        self.pace.restore([now.boot_of(ended) + CLOCK_DOUBT_S for ended in entry.retired])
         restore_throttles(self._paces(), entry.throttles, now)
         self.minting.demand.assume(len(self._tokens) * self._requests_per_minute, now.boot_s)
 
@@ -205,4 +207,11 @@ class Tokens:
             for token in self.usable(now)
         )
         mints = tuple(mint.wall_ms for mint in self.minting.mints.recent(now))
-        return TokensEntry(tokens, mints, self._next_ordinal, released, throttles(self._paces(), now))
+        retired = tuple(map(wall, self._retired(now))) if released else ()
+        return TokensEntry(tokens, mints, self._next_ordinal, released, throttles(self._paces(), now), retired)
+
+    def _retired(self, now: Instant) -> Iterable[float]:
+        """When the requests ended that count for the account alone: their tokens are not used any more."""
+        used = Counter(ended_s for token in self.usable(now) for ended_s in token.pace.recent())
+        recent = (ended_s for ended_s in self.pace.recent() if ended_s + WINDOW_S > now.boot_s)
+        return (Counter(recent) - used).elements()

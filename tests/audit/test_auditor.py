@@ -334,6 +334,16 @@ def full_window(found: Recording) -> None:
     found.topics["requests"] += [request(100_000 + 900 * number) for number in range(61)]
 
 
+def full_window_of_an_account(found: Recording) -> None:
+    """Eleven tokens side by side, each within its limit."""
+    for number in range(601):
+        found.topics["requests"].append(request(100_000 + 95 * number, token=7 + number % 11))
+
+
+def full_window_of_an_account_at_the_server(found: Recording) -> None:
+    found.ledger += [check(5_000 + 0.095 * number) | {"token": 7 + number % 11} for number in range(601)]
+
+
 def full_window_at_the_server(found: Recording) -> None:
     found.ledger += [check(5_000 + 0.9 * number) for number in range(61)]
 
@@ -350,10 +360,10 @@ def refused_for_the_limit(found: Recording) -> None:
     found.ledger.append(check(5_000) | {"over_limit": True, "status": 429})
 
 
-def request(sent_ms: int, *, kind: Any = "check", records: int = 0) -> Entry:
-    token = None if kind == "mint" else 7
+def request(sent_ms: int, *, kind: Any = "check", records: int = 0, token: int = 7) -> Entry:
     sent_at = START_MS + 10_000_000 + sent_ms
-    record = RequestRecord(ACCOUNTS[0].id, kind, token, sent_at, sent_at + 50, "statuses", None, records)
+    used = None if kind == "mint" else token
+    record = RequestRecord(ACCOUNTS[0].id, kind, used, sent_at, sent_at + 50, "statuses", None, records)
     return Entry(0, 10_000 + sent_ms, None, encode_request(record))
 
 
@@ -406,6 +416,8 @@ DOCTORED: list[tuple[Change, set[str]]] = [
     (record_twice, {"record_twice", "unexplained_duplicate"}),
     (full_window, {"rate_exceeded"}),
     (full_window_at_the_server, {"rate_exceeded"}),
+    (full_window_of_an_account, {"account_rate_exceeded"}),
+    (full_window_of_an_account_at_the_server, {"account_rate_exceeded"}),
     (eleventh_mint, {"mints_exceeded"}),
     (eleventh_mint_at_the_server, {"mints_exceeded"}),
     (refused_for_the_limit, {"over_limit"}),
@@ -451,8 +463,8 @@ def test_an_operator_may_have_a_held_batch_sent_again(clean):
 
 
 def test_the_limits_of_an_account_hold_for_it_alone(clean):
-    report = audited(clean, limits={ACCOUNTS[0].id: Limits(1, 10)})
-    assert set(report.anomalies) == {"rate_exceeded"}
+    report = audited(clean, limits={ACCOUNTS[0].id: Limits(1, 10, tokens_max=1)})
+    assert set(report.anomalies) == {"rate_exceeded", "account_rate_exceeded"}
     assert {account for account, figures in report.accounts.items() if figures.anomalies} == {ACCOUNTS[0].id}
 
 

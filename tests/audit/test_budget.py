@@ -55,3 +55,25 @@ def test_each_token_of_an_account_has_a_budget_of_its_own():
     budget.request("a", "1", 40.0, 40.1)
     over = [span.who for _, span in budget.minutes(lambda _: 60) if span.requests > span.limit]
     assert over == ["token 1 of a"]
+
+
+def test_the_tokens_of_an_account_share_its_budget_while_they_are_used_side_by_side():
+    budget = Budget()
+    for number in range(50):
+        for token in ("0", "1", "2"):
+            budget.request("a", token, number * 1.0, number * 1.0 + 0.1)
+    assert [(span.requests, span.who) for _, span in budget.account_minutes(lambda _: 120)] == [
+        (150, "all tokens of a")
+    ]
+
+
+def test_a_fresh_token_after_a_crash_has_a_budget_of_its_own():
+    """Its owner lets rest what it found, and uses it again once what was sent with it no longer counts."""
+    budget = Budget()
+    for number in range(60):
+        budget.request("a", "0", number * 0.5, number * 0.5 + 0.1)
+        budget.request("a", "1", 40.0 + number * 0.5, 40.0 + number * 0.5 + 0.1)
+    for number in range(30):
+        budget.request("a", "0", 130.0 + number, 130.0 + number + 0.1)
+        budget.request("a", "1", 130.5 + number, 130.5 + number + 0.1)
+    assert [span.requests for _, span in budget.account_minutes(lambda _: 60)] == [60]

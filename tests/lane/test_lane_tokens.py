@@ -184,6 +184,21 @@ def test_a_released_token_goes_on_at_once_with_its_use():
     assert same.use_until_s == START.boot_s + TOKEN_USE_S - CLOCK_DOUBT_S
 
 
+def test_what_was_sent_with_a_token_that_was_put_away_counts_for_the_account_after_a_hand_over():
+    pool, old = with_token(limit=3)
+    for _ in range(3):
+        old.pace.take(START.boot_s)
+        pool.pace.take(START.boot_s)
+        pool.ended(old.ordinal, after(1.0))
+    pool.start_mint(after(2.0))
+    pool.proved(pool.minted("fresh", after(2.0)))
+    restored = successor(pool, after(3.0), released=True, limit=3)
+    (fresh,) = restored.usable(after(3.0))
+    assert fresh.pace.free(after(3.0).boot_s) == 3
+    assert restored.best(after(3.0)) is None, "the account has had its three of this minute"
+    assert restored.best(after(62.0 + CLOCK_DOUBT_S)) is fresh
+
+
 def test_a_token_whose_request_still_runs_is_not_released():
     pool, token = with_token()
     token.pace.take(START.boot_s)
