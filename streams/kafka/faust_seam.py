@@ -7,7 +7,9 @@ partitions that stay are never interrupted. What must stay true: Faust never ack
 topic, and stays at generation 0.
 """
 
+import tempfile
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Final
 
 from faust import Schema, Sensor
@@ -36,6 +38,8 @@ FAUST_SETTINGS: Final[dict[str, Any]] = {
     # The default restarts an agent in place, behind the chunk on which it failed.
     "agent_supervisor": "mode.CrashingSupervisor",
     "worker_redirect_stdouts": False,
+    # Faust makes this directory, for tables that nobody has: not where somebody happens to stand.
+    "datadir": str(Path(tempfile.gettempdir()) / "callstream"),
 }
 
 
