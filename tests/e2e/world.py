@@ -14,6 +14,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
@@ -34,6 +35,8 @@ from streams.sandbox.publisher import Publisher
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTITIONS = 6
+# Only closed segments are compacted.
+UNCOMPACTED = topics.Wanted(str(24 * 60 * 60 * 1000))
 # A start or a rebalance takes a few seconds; several times that where the machine has other things to do.
 SOON_S = 60
 RESTART = (ExitCode.CRASH, ExitCode.WATCHDOG)
@@ -183,9 +186,18 @@ class World:
     # -- before
 
     def make_topics(self, *, without: str = "", partitions: int = PARTITIONS) -> Self:
-        """Create the topics as ``callstream topics apply`` does, but for the one that is missed."""
+        """Create the topics as ``callstream topics apply`` does, but for the one that is missed.
+
+        Nothing of a journal is compacted: all that it ever said is evidence.
+        """
         specs = topics.topic_specs(**self.topics, partitions=partitions)
-        wanted = [spec for spec in specs if spec.name != self.topics.get(without)]
+        wanted = [
+            replace(spec, config={**spec.config, "segment.ms": UNCOMPACTED})
+            if spec.name == self.topics["journal"]
+            else spec
+            for spec in specs
+            if spec.name != self.topics.get(without)
+        ]
         topics.apply(AdminClient({"bootstrap.servers": self.bootstrap}), wanted)
         return self
 
