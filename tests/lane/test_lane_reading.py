@@ -109,6 +109,31 @@ def test_recall_stops_where_a_lane_is_full_and_goes_on_there():
     assert reading.recall_from() == 14, "two of three is below four fifths"
 
 
+@pytest.mark.parametrize("same_pair", [False, True], ids=["another pair", "one pair"])
+def test_what_a_full_lane_has_not_read_has_its_turn_in_the_order_of_the_topic(same_pair):
+    """An urgent intent is not fetched from behind what is unread: a predecessor of its pair may be in there."""
+    reading = reading_from()
+    lane = lane_in(reading)
+    read(reading, lane, 10, 3)
+    receivers = ["92900", "92901", "92902", "92903", "92900" if same_pair else "92904"]
+    unread = {11 + index: row(1100 + index, receiver=receiver) for index, receiver in enumerate(receivers)}
+    unread[15] = unread[15]._replace(priority="high", starts_at=START.wall_ms)
+    for offset in unread:
+        read(reading, lane, offset)
+    assert len(lane.window) == 3, "high ones are passed over, too"
+    left = []
+    while lane.mark is not None:
+        leave(reading, lane)
+        mark = lane.mark
+        for offset, one in unread.items():
+            if reading.wants(lane, offset, mark):
+                reading.recall(lane, offset, parcel([one]), START)
+                left.append(offset)
+        reading.recalled_to(mark, 16)
+    assert left == [11, 12, 13, 14, 15]
+    assert [one.row.priority for one in lane.window.take(3, START.wall_ms)] == ["high", "normal"]
+
+
 def test_only_a_reader_without_a_gap_from_the_mark_may_offer():
     reading = reading_from()
     lane = lane_in(reading)

@@ -9,6 +9,7 @@ from streams.contracts.journal import BatchState
 from streams.contracts.outcome import Status
 from streams.lane import answers, correlate, doubt, recovery, splitting
 from streams.lane.actions import Action, Write
+from streams.lane.backoff import Backoff
 from streams.lane.batch import Batch
 from streams.lane.breaker import Breaker
 from streams.lane.carry import Carry
@@ -20,6 +21,7 @@ from streams.lane.mints import Mints
 from streams.lane.offsets import PartitionOffset
 from streams.lane.pace import Pace
 from streams.lane.reading import Reading
+from streams.lane.retry_budget import RetryBudget
 from streams.lane.settle import EXPIRED, Final
 from streams.lane.window import Window
 from tests.lane.simulation import history
@@ -29,7 +31,7 @@ from tests.lane.simulation.committer import Committer
 from tests.lane.simulation.history import replay
 from tests.lane.simulation.many import SEEDS_FOR_FLOORS, WANTED, found_seeds, live_through, missing
 from tests.lane.simulation.shell import Worker
-from tests.lane.simulation.weather import FAULTS, draw_weather
+from tests.lane.simulation.weather import FAULTS, draw_options, draw_weather
 
 # So many seeds in the fast tests, and so many more in the slow ones.
 FAST, SLOW, GROUP = 25, 675, 25
@@ -144,6 +146,27 @@ def owners_come_and_go(monkeypatch):
         )
 
     monkeypatch.setattr(history, "draw_weather", stormy)
+
+
+def nearly_every_post_is_thrown_back(monkeypatch):
+    """A busy account in a bad hour that hardly ever pauses: so nothing but their budget keeps repetitions few."""
+
+    def throttling(rng):
+        calm = replace(draw_weather(rng), commits={}, worker_share=0.0, hand_over_s=None, command_s=None)
+        return replace(calm, posts={"throttled": 0.9}, latency_s=(0.02, 0.5), commit_s=(0.005, 0.1))
+
+    def busy(rng):
+        wide = replace(draw_options(rng), requests_per_minute_per_token=60, intents_max=1000, open_batches_max=1200)
+        return replace(wide, records_max=1, in_flight_max_per_token=3)
+
+    monkeypatch.setattr(history, "draw_weather", throttling)
+    monkeypatch.setattr(history, "draw_options", busy)
+    monkeypatch.setattr(Backoff, "fail", lambda self, rng, at_least_s=None: 0.2)
+
+
+def repeated_without_a_budget(monkeypatch):
+    nearly_every_post_is_thrown_back(monkeypatch)
+    monkeypatch.setattr(RetryBudget, "allows", lambda self, now_s: True)
 
 
 def no_wait_for_foreign_posts(monkeypatch):
@@ -466,6 +489,7 @@ def carry_not_restored(monkeypatch):
             (fresh_from_the_end_of_a_commit, "no request leaves without a commit that has confirmed the lease"),
             (sent_again_without_end, "what is in doubt is sent again so often at most"),
             (sent_again_though_accepted, "what is sent again has a reason"),
+            (repeated_without_a_budget, "repetitions have a budget"),
             (rejected_without_a_dead_letter, "what is rejected is a dead letter"),
             (refused_batches_rejected_whole, "what is rejected was refused alone"),
             (parts_beside_their_batch, "an intent is in exactly one place"),
