@@ -109,6 +109,8 @@ class Lane(LaneState):
                 return self._close(1, now, token, actions)
             case Batch() as batch if batch.again and not self.retry_budget.allows(now.boot_s):
                 self.breaker.until_s = self.retry_budget.ask_again_at(now.boot_s)
+                # A status check may be due besides, and is not to wait for another step.
+                return self._probe(now, token, actions)
             case Batch() as batch:
                 write = Write()
                 return self._open(splitting.single_out(self, batch, now.boot_s, write), write, token, now)

@@ -62,6 +62,12 @@ def keeps_every_promise(seeds):
     return part.seen
 
 
+@pytest.mark.slow
+def test_nor_where_nearly_every_post_is_thrown_back(monkeypatch):
+    nearly_every_post_is_thrown_back(monkeypatch)
+    assert keeps_every_promise(range(GROUP))["post throttled"] > 20 * GROUP
+
+
 @pytest.mark.faults("F64", "F69", "F98")
 @pytest.mark.parametrize("seeds", groups(0, FAST))
 def test_no_history_breaks_a_promise(seeds):
