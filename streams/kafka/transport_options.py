@@ -38,7 +38,7 @@ class TransportHooks(Protocol):
 
 def end_process(code: int, reason: str) -> None:
     """Log and end the process at once, whatever other threads are stuck in. A supervisor starts it again."""
-    logger.critical("callstream ends with exit code %d: %s", code, reason)
+    logger.log(logging.CRITICAL if code else logging.INFO, "callstream ends with exit code %d: %s", code, reason)
     for handler in logging.getLogger().handlers:
         handler.flush()
     os._exit(code)
