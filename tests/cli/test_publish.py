@@ -96,8 +96,7 @@ def test_the_accounts_of_the_settings_are_the_accounts_of_the_intents(
 
     refused = run(app, "--config", str(config), "--accounts", "5")
     assert refused.exit_code == 2
-    # The box around an error is wrapped at any word.
-    assert "4 accounts" in " ".join(refused.output.replace("│", " ").split())
+    assert "have only 4" in refused.output
 
 
 @pytest.mark.parametrize("source", ["file", "stdin"])
