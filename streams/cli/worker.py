@@ -21,7 +21,7 @@ def worker(config: ConfigOption = None) -> None:
     (start it again), 2 wrong configuration, 3 a precondition is missing (topics, offsets, instance name), 70 watchdog.
     """
     # A crash in native code leaves the stacks of all threads, in which there are no values, on standard error.
-    faulthandler.enable()
+    faulthandler.enable(2)
     settings = load_settings(config)
     configure_logging(settings.logging.format, settings.logging.level)
     failpoint.arm(os.environ.get(failpoint.VARIABLE, ""))
