@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.kafka.client_config import KafkaOptions, admin_config, reader_config
 from streams.kafka.follow import partitions_of
+from streams.kafka.leaders import Leaders
 from streams.kafka.offsets import EARLIEST, LATEST, REQUEST_TIMEOUT_S, RETRY_MAX_S
 from streams.kafka.read_errors import PASSING
 
@@ -41,6 +42,7 @@ class Cluster:
         self.config: dict[str, Any] = reader_config(options) | {"log_level": 0} | queues | waits
         self.patience_s = patience_s
         self._admin = AdminClient(admin_config(options) | {"log_level": 0})
+        self._leaders = Leaders(self._admin, REQUEST_TIMEOUT_S)
         self._asking = Consumer(self.config)
 
     def close(self) -> None:
@@ -95,8 +97,13 @@ class Cluster:
         asked = {TopicPartition(topic, partition): spec for partition in partitions}
 
         def ask() -> dict[int, int]:
+            self._leaders.learn([topic])
             answers = self._admin.list_offsets(asked, isolation_level=level, request_timeout=REQUEST_TIMEOUT_S)
-            return {where.partition: int(answer.result().offset) for where, answer in answers.items()}
+            try:
+                return {where.partition: int(answer.result().offset) for where, answer in answers.items()}
+            except KafkaException:
+                self._leaders.forget([topic])
+                raise
 
         return self._patiently(ask) if asked else {}
 

@@ -10,7 +10,7 @@ assertion in ``rd_kafka_enq_once_del_source_return``). What an answer means is d
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, Final, TypeVar
@@ -27,6 +27,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from streams.kafka.client_config import KafkaOptions, admin_config, reader_config
+from streams.kafka.leaders import Leaders
 from streams.kafka.standing import Committed, Standing, committed_of
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Offsets:
         self._admin = AdminClient(admin_config(options))
         # What goes wrong is told by those who ask; the client would write a line for every attempt to connect.
         self._reader_config: dict[str, Any] = reader_config(options) | {"log_level": 0}
+        self._leaders = Leaders(self._admin, REQUEST_TIMEOUT_S)
         self._threads = ThreadPoolExecutor(COMMITTED_AT_ONCE, thread_name_prefix="callstream-offsets")
 
     def close(self) -> None:
@@ -112,13 +114,13 @@ class Offsets:
         asked = {TopicPartition(topic, partition): LATEST for topic, partition in partitions}
         if not asked:
             return {}
-        futures = self._admin.list_offsets(
-            asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=REQUEST_TIMEOUT_S
-        )
-        answers = await asyncio.gather(*map(asyncio.wrap_future, futures.values()), return_exceptions=True)
+        try:
+            answers = await self._list(asked, IsolationLevel.READ_COMMITTED)
+        except KafkaException:
+            return {}
         return {
-            (where.topic, where.partition): answer.offset
-            for where, answer in zip(futures, answers, strict=True)
+            (where.topic, where.partition): answer
+            for where, answer in answers.items()
             if not isinstance(answer, BaseException)
         }
 
@@ -136,9 +138,27 @@ class Offsets:
 
     async def _bound(self, where: TopicPartition, spec: OffsetSpec, *, stable: bool = False) -> int:
         isolation = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
-        futures = self._admin.list_offsets({where: spec}, isolation_level=isolation, request_timeout=REQUEST_TIMEOUT_S)
-        answer = await asyncio.wrap_future(futures[where])
-        return int(answer.offset)
+        (answer,) = (await self._list({where: spec}, isolation)).values()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    async def _list(
+        self, asked: Mapping[TopicPartition, OffsetSpec], isolation: IsolationLevel
+    ) -> dict[TopicPartition, int | BaseException]:
+        """The offsets of what was asked, or why there is none."""
+        topics = {where.topic for where in asked}
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._leaders.learn, topics)
+        futures = self._admin.list_offsets(dict(asked), isolation_level=isolation, request_timeout=REQUEST_TIMEOUT_S)
+        answers = await asyncio.gather(*map(asyncio.wrap_future, futures.values()), return_exceptions=True)
+        found: dict[TopicPartition, int | BaseException] = {}
+        for where, answer in zip(futures, answers, strict=True):
+            if isinstance(answer, BaseException):
+                self._leaders.forget([where.topic])
+                found[where] = answer
+            else:
+                found[where] = int(answer.offset)
+        return found
 
     async def _identity(self, topic: str) -> tuple[str | None, int]:
         futures = self._admin.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_TIMEOUT_S)

@@ -28,6 +28,7 @@ from streams import failpoint
 from streams.contracts.exits import ExitCode
 from streams.kafka import topics
 from streams.kafka.client_config import KafkaOptions
+from streams.kafka.leaders import Leaders
 from streams.kafka.offsets import LATEST
 from streams.sandbox.accounts import SyntheticAccount, synthetic_accounts
 from streams.sandbox.dialer import Dialer
@@ -59,6 +60,7 @@ def log_ends(bootstrap: str, topic: str, partitions: Iterable[int]) -> dict[int,
     asked = {TopicPartition(topic, partition): LATEST for partition in partitions}
     # The client must outlive its answers.
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    Leaders(admin, 10).learn([topic])
     answers = admin.list_offsets(asked, request_timeout=10)
     return {where.partition: answer.result(20).offset for where, answer in answers.items()}
 
