@@ -26,7 +26,7 @@ def asked():
 
 def test_a_topic_is_asked_about_once_in_a_while(asked, monkeypatch):
     now_s = [1000.0]
-    monkeypatch.setattr(leaders.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr("streams.kafka.leaders.time.monotonic", lambda: now_s[0])
     known = Leaders(asked, 5.0)
     known.learn(["a"])
     known.learn(["a", "b"])
