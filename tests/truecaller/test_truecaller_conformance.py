@@ -177,7 +177,7 @@ async def test_bad_records_are_found_and_all_others_taken_once(tmp_path, bad, re
         for number, r in enumerate(intents(RECORDS_MAX))
     ]
     async with paired(tmp_path, f"bad={bad}", limits="off") as pair:
-        driven = Driven(minted_lane(await pair.token(), statuses="none"), Instant(NOW_MS, START.boot_s))
+        driven = Driven(minted_lane(await pair.token(), statuses="none", tokens_max=1), Instant(NOW_MS, START.boot_s))
         driven.offer(rows)
         while not driven.lane.idle:
             for asked in driven.step(max(0.001, driven.lane.wake_at(driven.now) - driven.now.boot_s)):
