@@ -141,7 +141,8 @@ def plain_producer_config(options: KafkaOptions) -> dict[str, Any]:
 
 def admin_config(options: KafkaOptions) -> dict[str, Any]:
     """An admin client. It says nothing by itself: nobody polls it for what it has to say, and whoever asks is told."""
-    return _config(options, {"log_level": 0}, {}, _PRODUCER_ONLY | _CONSUMER_ONLY)
+    # Without it a question about a topic that is gone makes a new one, where the brokers let it.
+    return _config(options, {"log_level": 0}, {"allow.auto.create.topics": False}, _PRODUCER_ONLY | _CONSUMER_ONLY)
 
 
 def transactional_id(options: KafkaOptions, name: str) -> str:

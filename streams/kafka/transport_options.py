@@ -32,7 +32,8 @@ class TransportHooks(Protocol):
 
         Called once for every lease for which ``assigned`` was called. ``lease.alive`` is already false. The group waits
         for at most ``revoke_timeout_s``, after which the process ends. With ``lost`` the partitions are gone already:
-        nobody waits, nothing may be committed.
+        nobody waits, nothing may be committed. Otherwise ``lease.lost`` turns true meanwhile if the group has forgotten
+        this worker, and whoever waits for a commit hears so.
         """
 
 

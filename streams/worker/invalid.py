@@ -2,8 +2,8 @@
 
 Most messages of a partition are invalid when a dialer has begun to write something else, or when our own settings lack
 its accounts. Reading on makes a dead letter of each; a pause leaves them where they are until somebody has looked. What
-must stay true: a pause ends by itself, and a partition that is still bad then costs the next thousand messages and no
-more; no other partition waits.
+must stay true: a pause ends by itself, and a partition that is still bad then costs the next thousand messages, and
+what the client has fetched by then; no other partition waits.
 """
 
 import asyncio

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from streams.kafka import leaders
+from streams.kafka.client_config import KafkaOptions, admin_config
+from streams.kafka.embedded import EmbeddedKafka
 from streams.kafka.leaders import Leaders
 
 SOURCES = Path(leaders.__file__).parents[1]
@@ -42,6 +45,13 @@ def test_a_topic_of_which_a_question_failed_is_asked_about_again(asked):
     known.forget(["a"])
     known.learn(["a", "b"])
     assert asked.topics == ["a", "b", "a"]
+
+
+def test_a_topic_that_is_gone_is_not_made_anew():
+    with EmbeddedKafka({"there": 1}) as kafka:
+        admin = AdminClient(admin_config(KafkaOptions(kafka.bootstrap_servers, "group", "worker-0")))
+        Leaders(admin, 5.0).learn(["gone"])
+        assert set(admin.list_topics(timeout=5).topics) == {"there"}
 
 
 def test_nobody_asks_for_offsets_of_a_log_without_learning_who_leads():
